@@ -1,0 +1,26 @@
+"""Errors that a user sees: one line that names the file, what is wrong with it, and the remedy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class GsclipError(Exception):
+    """A foreseeable failure. Entry points print its message on one line and exit with code 2."""
+
+
+class InputError(GsclipError):
+    """A file or value from outside that cannot be used.
+
+    The message reads ``<where>: <problem>; <remedy>``.
+    """
+
+    def __init__(self, where: str | Path, problem: str, remedy: str) -> None:
+        self.where = str(where)
+        self.problem = problem
+        self.remedy = remedy
+        super().__init__(f"{where}: {problem}; {remedy}")
+
+    def __reduce__(self) -> tuple[type[InputError], tuple[str, str, str]]:
+        """Keep the three parts when the error crosses a process boundary."""
+        return (InputError, (self.where, self.problem, self.remedy))

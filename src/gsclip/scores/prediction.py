@@ -1,0 +1,25 @@
+"""What the detector says about one part."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Scores of one sample; all are probabilities in [0, 1], higher is more anomalous.
+
+    Attributes:
+        object_score: one score for the part.
+        point_scores: (n,) float32, one score for every point of the sample, in its order.
+        view_probabilities: (v,) float32, probability of a defect in each view.
+        view_maps: (v, rows, columns) float32 abnormal probability of each patch of each view; the anomaly map
+            of a view is its bilinear enlargement to the size of the image.
+    """
+
+    object_score: float
+    point_scores: np.ndarray
+    view_probabilities: np.ndarray
+    view_maps: np.ndarray

@@ -1,0 +1,202 @@
+"""Files that appear whole or not at all, and packs: one HDF5 file for many records of one kind.
+
+A pack holds one group per record (a frozen dataclass), keyed by the record's name. Arrays become datasets, plain
+values become attributes, ``None`` is left out. Records are written one at a time and read one at a time, so
+memory does not grow with their number; the file's bytes depend on its content alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import h5py
+import numpy as np
+
+from gsclip.errors import InputError
+
+Record = TypeVar("Record")
+
+
+@contextlib.contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``path``; rename it to ``path`` when the block ends without an error."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with open(temporary, "rb") as written:
+            os.fsync(written.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def atomic_directory(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary directory beside ``path``; it replaces ``path`` when the block ends without an error."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    try:
+        yield temporary
+        temporary.chmod(0o755)
+        if path.exists():
+            shutil.rmtree(path)
+        temporary.replace(path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write UTF-8 text atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: str | Path, value: Any) -> None:  # noqa: ANN401 - any JSON value
+    """Write indented JSON atomically; numpy scalars and arrays are allowed, NaN is written as null."""
+    write_text(path, json.dumps(_plain(value), indent=2, allow_nan=False) + "\n")
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, np.ndarray):
+        return _plain(value.tolist())
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    return value
+
+
+def sha256(path: str | Path) -> str:
+    """Hexadecimal SHA-256 of a file."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+class PackWriter(Generic[Record]):
+    """Adds records of one dataclass to a pack; see :func:`write_pack`."""
+
+    def __init__(self, file: h5py.File) -> None:
+        self._file = file
+
+    def add(self, name: str, record: Record) -> None:
+        """Append one record. ``name`` may contain ``/``; it must be new."""
+        group = self._file.create_group(name)
+        group.attrs["record"] = True
+        for field in dataclasses.fields(record):  # type: ignore[arg-type]
+            value = getattr(record, field.name)
+            if value is None:
+                continue
+            if isinstance(value, np.ndarray):
+                compress = "lzf" if value.size > 1024 else None
+                group.create_dataset(field.name, data=value, compression=compress, shuffle=compress is not None)
+            else:
+                group.attrs[field.name] = value
+
+
+@contextlib.contextmanager
+def write_pack(path: str | Path) -> Iterator[PackWriter[Any]]:
+    """Create a pack; it appears at ``path`` when the block ends without an error."""
+    with atomic_path(path) as temporary:
+        with h5py.File(temporary, "w", track_order=True, libver="latest") as file:
+            yield PackWriter(file)
+
+
+class Pack(Generic[Record]):
+    """A pack opened for reading: a sequence of names, and records or parts of them by name.
+
+    Raises :class:`InputError` when the file is missing or is no pack.
+    """
+
+    def __init__(self, path: str | Path, record: type[Record]) -> None:
+        self.path = Path(path)
+        self._record = record
+        try:
+            self._file = h5py.File(self.path, "r", track_order=True)
+        except OSError as error:
+            raise InputError(self.path, "cannot be read as a pack", "run `dvc repro` to make it again") from error
+        self.names: tuple[str, ...] = tuple(_record_names(self._file))
+
+    def __len__(self) -> int:
+        """Count the records."""
+        return len(self.names)
+
+    def __contains__(self, name: object) -> bool:
+        """Tell whether a record of this name is there."""
+        return name in self.names
+
+    def __getitem__(self, name: str) -> Record:
+        """Read one record whole."""
+        return self.read(name)
+
+    def read(self, name: str, fields: Sequence[str] | None = None) -> Record:
+        """Read one record; with ``fields``, only those (the others become ``None``)."""
+        if name not in self._file:
+            raise InputError(self.path, f"holds no record {name!r}", "look at the names in the index")
+        group = self._file[name]
+        values: dict[str, Any] = {}
+        for field in dataclasses.fields(self._record):  # type: ignore[arg-type]
+            if fields is not None and field.name not in fields:
+                values[field.name] = None
+            elif field.name in group:
+                values[field.name] = group[field.name][()]
+            else:
+                values[field.name] = _attribute(group.attrs.get(field.name))
+        return self._record(**values)
+
+    def __iter__(self) -> Iterator[tuple[str, Record]]:
+        """Read all records, one at a time, in the order in which they were written."""
+        for name in self.names:
+            yield name, self.read(name)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def __enter__(self) -> Pack[Record]:
+        """Use the pack as a context manager."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the file at the end of the block."""
+        self.close()
+
+
+def _record_names(group: h5py.Group, prefix: str = "") -> Iterable[str]:
+    for key, item in group.items():
+        if isinstance(item, h5py.Group):
+            if "record" in item.attrs:
+                yield prefix + key
+            else:
+                yield from _record_names(item, f"{prefix}{key}/")
+
+
+def _attribute(value: Any) -> Any:  # noqa: ANN401
+    if isinstance(value, np.ndarray):
+        return tuple(value.tolist())
+    if isinstance(value, np.generic):
+        return value.item()
+    return value

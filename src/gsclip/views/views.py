@@ -1,0 +1,29 @@
+"""The views of one part: what the cameras saw, and where each point went."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Views:
+    """All views of one sample, from the same cameras.
+
+    Attributes:
+        rendered: (v, h, w) uint8 grey image, shaded by the normals; the background is 255.
+        depth: (v, h, w) uint16 depth image, near = bright (65535), far = 1, background 0; normalised over the
+            visible points of each view.
+        foreground: (v, h, w) bool, where the part is.
+        pixels: (v, n, 2) int16 (row, column) of every point.
+        visible: (v, n) bool, the visibility H of the paper: no other point hides it.
+        mask: (v, h, w) bool rendered ground truth; ``None`` where it is unknown.
+    """
+
+    rendered: np.ndarray
+    depth: np.ndarray
+    foreground: np.ndarray
+    pixels: np.ndarray
+    visible: np.ndarray
+    mask: np.ndarray | None = None
