@@ -1,0 +1,145 @@
+"""The vision-language backbone: CLIP by open_clip, or the small embedded one that ships with the package."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gsclip.errors import GsclipError, InputError
+from gsclip.storage import sha256
+
+EMBEDDED = "embedded"
+EMBEDDED_MODEL = "gsclip-embedded"
+RANDOM_WEIGHTS = "random"
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A loaded backbone in evaluation mode, frozen.
+
+    Attributes:
+        name: ``embedded`` or open_clip's name of the model.
+        clip: open_clip ``CLIP`` with a vision transformer.
+        tokenizer: maps strings to (i, context) token ids.
+        image_size: side of the images it takes, in pixels.
+        patch_size: side of a patch in pixels.
+        dimension: d, of the joint embedding.
+        mean: (3, 1, 1) channel means, and
+        std: (3, 1, 1) standard deviations that images are normalised with.
+        note: one sentence that says what it is and what it was trained on.
+    """
+
+    name: str
+    clip: nn.Module
+    tokenizer: Any
+    image_size: int
+    patch_size: int
+    dimension: int
+    mean: Tensor
+    std: Tensor
+    note: str
+
+    def images(self, grey: Tensor) -> Tensor:
+        """Turn grey images (..., h, w) in [0, 1] into normalised (..., 3, h, w) input."""
+        return (grey.unsqueeze(-3) - self.mean.to(grey)) / self.std.to(grey)
+
+
+def load_backbone(name: str = EMBEDDED, weights: str = "", weights_sha256: str = "") -> Backbone:
+    """Load a backbone strictly.
+
+    Args:
+        name: ``embedded``, or the name of an open_clip vision transformer such as ``ViT-L-14-336``.
+        weights: for open_clip: a pretrained tag (``openai``: downloaded to open_clip's cache), a local file, or
+            ``random`` for untrained weights (measurements only).
+        weights_sha256: expected SHA-256 of a local file; empty: not checked.
+
+    Raises:
+        InputError: when the weights are missing, not the expected ones, or cannot be downloaded.
+        GsclipError: when the model is unknown or no vision transformer.
+    """
+    import open_clip
+
+    if name == EMBEDDED:
+        return _describe(EMBEDDED, _load_embedded(), EMBEDDED_MODEL, _embedded_config()["note"])
+    if name not in open_clip.list_models():
+        raise GsclipError(f"features.backbone: open_clip knows no model {name!r}; see open_clip.list_models()")
+    if weights == RANDOM_WEIGHTS:
+        torch.manual_seed(0)
+        clip = open_clip.create_model(name)
+        return _describe(name, clip, name, f"{name} with random weights: for measurements only")
+    if Path(weights).is_file() and weights_sha256 and sha256(weights) != weights_sha256:
+        raise InputError(weights, "SHA-256 differs from features.weights_sha256", "download the file again")
+    if not weights:
+        raise GsclipError(f"features.weights: empty; name a pretrained tag (openai) or a file for {name}")
+    try:
+        clip = open_clip.create_model(name, pretrained=weights, require_pretrained=True, weights_only=True)
+    except (OSError, RuntimeError, ValueError) as error:
+        problem = f"weights of {name} cannot be loaded ({' '.join(str(error).split())[:200]})"
+        raise InputError(weights, problem, "download them once while on-line, or name a local file") from error
+    return _describe(name, clip, name, f"{name} with weights {weights} through open_clip")
+
+
+def embedded_folder() -> Path:
+    """Folder in the package that holds the embedded backbone's configuration and weights."""
+    return Path(str(files("gsclip.features") / "embedded"))
+
+
+def build_embedded() -> nn.Module:
+    """Build the embedded backbone with freshly initialised weights (seed it before)."""
+    import open_clip
+
+    register_embedded()
+    return open_clip.create_model(EMBEDDED_MODEL)
+
+
+def register_embedded() -> None:
+    """Make the embedded configuration known to open_clip under :data:`EMBEDDED_MODEL`."""
+    from open_clip import factory
+
+    config = {key: value for key, value in _embedded_config().items() if key not in ("note", "weights_sha256")}
+    factory._MODEL_CONFIGS.setdefault(EMBEDDED_MODEL, config)
+
+
+def _embedded_config() -> dict[str, Any]:
+    return json.loads((embedded_folder() / "config.json").read_text(encoding="utf-8"))
+
+
+def _load_embedded() -> nn.Module:
+    from safetensors.torch import load_file
+
+    weights = embedded_folder() / "weights.safetensors"
+    if not weights.is_file():
+        raise InputError(weights, "missing", "install the package again, or run `make backbone`")
+    if sha256(weights) != _embedded_config()["weights_sha256"]:
+        raise InputError(weights, "SHA-256 differs from config.json", "install the package again")
+    clip = build_embedded()
+    state = {key: value.float() for key, value in load_file(weights).items()}
+    clip.load_state_dict(state, strict=True)
+    return clip
+
+
+def _describe(name: str, clip: nn.Module, model_name: str, note: str) -> Backbone:
+    import open_clip
+
+    visual: Any = clip.visual
+    if not hasattr(visual, "_embeds") or not hasattr(visual, "conv1"):
+        raise GsclipError(f"features.backbone: {name} is no vision transformer of open_clip; choose a ViT")
+    clip.eval().requires_grad_(False)
+    preprocess = open_clip.get_model_preprocess_cfg(clip)
+    return Backbone(
+        name=name,
+        clip=clip,
+        tokenizer=open_clip.get_tokenizer(model_name),
+        image_size=int(visual.image_size[0]),
+        patch_size=int(visual.patch_size[0]),
+        dimension=int(visual.proj.shape[1]),
+        mean=torch.tensor(preprocess["mean"]).view(3, 1, 1),
+        std=torch.tensor(preprocess["std"]).view(3, 1, 1),
+        note=note,
+    )

@@ -1,0 +1,75 @@
+"""Tokens of the views of one object: what is kept of the frozen stream."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from gsclip.features.backbone import Backbone
+from gsclip.features.value_attention import encode_images
+from gsclip.views.views import Views
+
+DEPTH_LEVELS = 65535
+
+
+@dataclass(frozen=True)
+class ViewTokens:
+    """Unit tokens of the rendered views of one object.
+
+    Attributes:
+        tokens: (v, t, d) float16, class token first, then patches row-major.
+    """
+
+    tokens: np.ndarray
+
+
+def rendered_images(views: Views) -> Float[Tensor, "v h w"]:
+    """Grey rendered images in [0, 1], white background."""
+    return torch.from_numpy(views.rendered).float() / 255
+
+
+def depth_images(views: Views) -> Float[Tensor, "v h w"]:
+    """Depth images in [0, 1], near = bright, black background."""
+    return torch.from_numpy(views.depth.astype(np.float32)) / DEPTH_LEVELS
+
+
+def encode_views(
+    backbone: Backbone,
+    visual: nn.Module,
+    grey: Float[Tensor, "i h w"],
+    *,
+    local_blocks: int,
+    local_layers: tuple[int, ...],
+) -> Float[Tensor, "i t d"]:
+    """Unit tokens of a flat batch of grey images.
+
+    Args:
+        backbone: tells how images are normalised.
+        visual: its visual encoder, or the depth stream made from it.
+        grey: images in [0, 1].
+        local_blocks: see :func:`~gsclip.features.value_attention.encode_images`.
+        local_layers: patch tokens of these blocks are made unit vectors and averaged.
+    """
+    encoded = encode_images(visual, backbone.images(grey), local_blocks=local_blocks, layers=local_layers)
+    patches = functional.normalize(encoded.patch_tokens, dim=-1).mean(1)
+    return functional.normalize(torch.cat([encoded.class_token[:, None], patches], 1), dim=-1)
+
+
+@torch.no_grad()
+def rendered_tokens(
+    backbone: Backbone, views: Views, *, local_blocks: int, local_layers: tuple[int, ...]
+) -> ViewTokens:
+    """Tokens of the frozen rendered stream, rounded to float16 as they are stored."""
+    tokens = encode_views(
+        backbone,
+        backbone.clip.visual,  # type: ignore[arg-type]
+        rendered_images(views),
+        local_blocks=local_blocks,
+        local_layers=local_layers,
+    )
+    return ViewTokens(tokens.to(torch.float16).numpy())

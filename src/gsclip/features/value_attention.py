@@ -1,0 +1,79 @@
+"""Local features by value-value attention: the second path through a vision transformer (method, section 3).
+
+CLIP's own attention mixes distant patches, so its patch tokens localise badly. In each of the last blocks a local
+path runs beside the original one: its queries and keys are the values, and its residual takes the attention output
+only, no MLP. The original path is untouched and gives the class token.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+@dataclass(frozen=True)
+class EncodedImages:
+    """Embedded tokens of a flat batch of images, not normalised.
+
+    Attributes:
+        class_token: (i, d) from the original path.
+        patch_tokens: (i, layer, p, d) from the local path, one entry per requested layer, in their order.
+    """
+
+    class_token: Float[Tensor, "i d"]
+    patch_tokens: Float[Tensor, "i layer p d"]
+
+
+def encode_images(
+    visual: nn.Module, images: Float[Tensor, "i 3 h w"], *, local_blocks: int, layers: tuple[int, ...]
+) -> EncodedImages:
+    """Run an open_clip vision transformer with its local path.
+
+    Args:
+        visual: open_clip ``VisionTransformer`` (LoRA may be injected into its MLPs).
+        images: normalised as the backbone asks for.
+        local_blocks: how many of the last blocks run the local path too (19 of 24 for ViT-L/14).
+        layers: blocks, counted from 1, after which patch tokens are taken.
+
+    Returns:
+        Tokens after ``ln_post`` and ``proj``.
+
+    Raises:
+        ValueError: when a layer lies outside the transformer.
+    """
+    blocks = visual.transformer.resblocks
+    if not all(1 <= layer <= len(blocks) for layer in layers):
+        raise ValueError(f"layers {layers} must lie between 1 and {len(blocks)}")
+    tokens = visual._embeds(images)
+    local = None
+    taken: dict[int, Tensor] = {}
+    for number, block in enumerate(blocks, start=1):
+        if number > len(blocks) - local_blocks:
+            original, value_value = _both_attentions(block.attn, block.ln_1(tokens))
+            local = (tokens if local is None else local) + value_value
+            tokens = tokens + original
+            tokens = tokens + block.mlp(block.ln_2(tokens))
+        else:
+            tokens = block(tokens)
+        if number in layers:
+            taken[number] = tokens if local is None else local
+    embedded = torch.stack([visual.ln_post(taken[layer][:, 1:]) for layer in layers], 1) @ visual.proj
+    return EncodedImages(visual.ln_post(tokens[:, 0]) @ visual.proj, embedded)
+
+
+def _both_attentions(attention: nn.MultiheadAttention, tokens: Tensor) -> tuple[Tensor, Tensor]:
+    """Outputs (i, t, width) of the original attention and of the value-value attention, sharing all weights."""
+    images, count, width = tokens.shape
+    shape = (images, count, attention.num_heads, width // attention.num_heads)
+    packed = functional.linear(tokens, attention.in_proj_weight, attention.in_proj_bias)
+    query, key, value = (part.view(shape).transpose(1, 2) for part in packed.chunk(3, dim=-1))
+    outputs = (
+        functional.scaled_dot_product_attention(query, key, value),
+        functional.scaled_dot_product_attention(value, value, value),
+    )
+    original, value_value = (attention.out_proj(output.transpose(1, 2).flatten(2)) for output in outputs)
+    return original, value_value

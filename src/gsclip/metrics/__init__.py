@@ -1,0 +1,1 @@
+"""Ranking metrics, per-region overlap, decision threshold, and the table that puts chance and oracle beside each."""

@@ -1,0 +1,135 @@
+"""Parameters of the pipeline: one frozen model per group of ``params.yaml``, checked once at the edge.
+
+The library never reads ``params.yaml``; the stages do, and pass values on.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from gsclip.errors import InputError
+
+PARAMS_FILE = "params.yaml"
+
+
+class _Group(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class PrepareParams(_Group):
+    """Which samples enter, and as what."""
+
+    dataset: Literal["procedural", "mvtec_3d_ad"]
+    root: str = Field(description="folder of the data set; empty for procedural")
+    auxiliary_categories: tuple[str, ...] = Field(min_length=1, description="trained on, with masks")
+    test_categories: tuple[str, ...] = Field(min_length=1, description="scored, never trained on")
+    auxiliary_samples: int = Field(ge=2, description="per category; procedural only")
+    test_samples: int = Field(ge=2, description="per category; procedural only")
+    rejected_share_limit: float = Field(ge=0, le=1, description="the stage fails when more scans are rejected")
+    seed: int
+
+
+class RenderParams(_Group):
+    """The views."""
+
+    cameras: Literal["front", "full"]
+    views: int = Field(ge=1, le=9)
+    image_size: int = Field(ge=32, description="pixels; must be the backbone's")
+
+
+class FeaturesParams(_Group):
+    """The frozen backbone and the cloud that PointNet++ sees."""
+
+    backbone: str = Field(description="embedded, or a vision transformer of open_clip")
+    weights: str = Field(description="open_clip only: pretrained tag, file, or random")
+    weights_sha256: str = Field(description="expected SHA-256 of a weights file; empty: not checked")
+    local_blocks: int = Field(ge=1, description="last blocks with value-value attention")
+    local_layers: tuple[int, ...] = Field(min_length=1, description="blocks whose patch tokens are averaged")
+    cloud_points: int = Field(ge=256, le=32767)
+
+
+class Stage1Params(_Group):
+    """Geometry-aware prompts."""
+
+    shape_prompt: bool
+    defect_prompt: bool
+    context_tokens: int = Field(ge=1)
+    deep_tokens: int = Field(ge=0)
+    prototypes: int = Field(ge=1, description="l of the GDDM")
+    outliers: int = Field(ge=1, description="k of the GDDM")
+    defect_tokens: int = Field(ge=1)
+    epochs: int = Field(ge=0)
+    batch_size: int = Field(ge=1)
+    learning_rate: float = Field(gt=0)
+    seed: int
+
+
+class Stage2Params(_Group):
+    """Synergistic views."""
+
+    depth_stream: bool = Field(description="depth stream and SRM; off: the rendered stream alone")
+    lora_rank: int = Field(ge=1)
+    lora_alpha: int = Field(ge=1)
+    lora_dropout: float = Field(ge=0, lt=1)
+    lora_learning_rate_factor: float = Field(gt=0)
+    consistency_weight: float = Field(ge=0, description="alpha; 0 switches L_con off")
+    epochs: int = Field(ge=0)
+    batch_size: int = Field(ge=1)
+    learning_rate: float = Field(gt=0)
+    seed: int
+
+
+class PredictParams(_Group):
+    """From maps to scores."""
+
+    smoothing: float = Field(ge=0, description="sigma in pixels of the organised grid, or in point spacings")
+    map_weight: float = Field(ge=0, le=1, description="share of the highest point score in the object score")
+
+
+class EvaluateParams(_Group):
+    """Metrics."""
+
+    pro_limit: float = Field(gt=0, le=1, description="false positive rate up to which PRO is integrated")
+    bootstrap_repeats: int = Field(ge=0)
+    seed: int
+
+
+class ReportParams(_Group):
+    """The page."""
+
+    gallery: int = Field(ge=0, description="number of best and of worst samples shown")
+
+
+class Params(_Group):
+    """All groups."""
+
+    prepare: PrepareParams
+    render: RenderParams
+    features: FeaturesParams
+    stage1: Stage1Params
+    stage2: Stage2Params
+    predict: PredictParams
+    evaluate: EvaluateParams
+    report: ReportParams
+
+
+def load_params(path: str | Path = PARAMS_FILE) -> Params:
+    """Read and check a parameter file.
+
+    Raises:
+        InputError: naming the file and the offending parameter.
+    """
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(path, f"cannot be read ({' '.join(str(error).split())})", "give a YAML file") from error
+    try:
+        return Params.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise InputError(path, f"{place}: {first['msg']}", "see gsclip.params") from error

@@ -1,0 +1,63 @@
+"""Stage 1's module: from the geometry of a cloud to its pair of text features (method, section 4)."""
+
+from __future__ import annotations
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from gsclip.prompts.gddm import GeometricDefectDistillation
+from gsclip.prompts.grouping import Grouping
+from gsclip.prompts.pointnet2 import OBJECT_CHANNELS, PointNet2
+from gsclip.prompts.text import AsymmetricPrompts
+
+
+class GeometryAwarePrompts(nn.Module):
+    """PointNet++, shape prompt, defect prompt and learned context; every part but the context can be switched off.
+
+    Args:
+        clip: the frozen backbone (not registered as a sub-module: it is neither trained nor saved here).
+        tokenizer: the backbone's tokenizer.
+        shape_prompt: use t_s = LayerNorm(GELU(W F_e)).
+        defect_prompt: use t_d of the GDDM.
+        context_tokens: number of learned context tokens.
+        deep_tokens: number of deep text tokens per layer.
+        prototypes: l of the GDDM.
+        outliers: k of the GDDM.
+        defect_tokens: number of tokens of t_d.
+    """
+
+    def __init__(
+        self,
+        clip: nn.Module,
+        tokenizer: object,
+        *,
+        shape_prompt: bool,
+        defect_prompt: bool,
+        context_tokens: int,
+        deep_tokens: int,
+        prototypes: int,
+        outliers: int,
+        defect_tokens: int,
+    ) -> None:
+        super().__init__()
+        width = clip.token_embedding.weight.shape[1]
+        self.prompts = AsymmetricPrompts(clip, tokenizer, context=context_tokens, deep=deep_tokens)
+        self.encoder = PointNet2() if shape_prompt or defect_prompt else None
+        self.shape = (
+            nn.Sequential(nn.Linear(OBJECT_CHANNELS, width), nn.GELU(), nn.LayerNorm(width)) if shape_prompt else None
+        )
+        self.defect = (
+            GeometricDefectDistillation(width, prototypes=prototypes, outliers=outliers, tokens=defect_tokens)
+            if defect_prompt
+            else None
+        )
+
+    def forward(self, clip: nn.Module, grouping: Grouping) -> Float[Tensor, "b 2 d"]:
+        """Unit text features of b clouds, given as a stacked grouping; channel 0 normal, 1 abnormal."""
+        batch = len(grouping.cloud)
+        if self.encoder is None:
+            return self.prompts(clip, batch, None, None)
+        features = self.encoder(grouping)
+        shape = None if self.shape is None else self.shape(features.object)[:, None]
+        defect = None if self.defect is None else self.defect(features.point)
+        return self.prompts(clip, batch, shape, defect)

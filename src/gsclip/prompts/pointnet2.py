@@ -1,0 +1,126 @@
+"""The 3D encoder: PointNet++ in its semantic-segmentation layout (Qi et al., NeurIPS 2017; method, section 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from gsclip.prompts.grouping import CENTROIDS, Grouping
+
+INPUT_CHANNELS = 9  # xyz three times: the S3DIS checkpoint expects xyz, colour and normalised location
+POINT_CHANNELS = 128
+OBJECT_CHANNELS = 512
+_ABSTRACTION_WIDTHS = ((32, 32, 64), (64, 64, 128), (128, 128, 256), (256, 256, 512))
+_PROPAGATION_WIDTHS = ((128, 128, 128), (256, 128), (256, 256), (256, 256))
+_PROPAGATION_INPUTS = (128, 64 + 256, 128 + 256, 256 + 512)
+
+
+@dataclass(frozen=True)
+class CloudFeatures:
+    """What PointNet++ says about a batch of clouds.
+
+    Attributes:
+        point: F_p, (b, n, 128).
+        object: F_e, (b, 512), the maximum over the top centroids.
+        top: (b, 16, 512), features of the top centroids.
+    """
+
+    point: Float[Tensor, "b n 128"]
+    object: Float[Tensor, "b 512"]
+    top: Float[Tensor, "b m 512"]
+
+
+class SharedMLP(nn.Module):
+    """Linear layers with batch normalisation and ReLU, the same for every point; (..., c_in) to (..., c_out)."""
+
+    def __init__(self, channels: int, widths: tuple[int, ...]) -> None:
+        super().__init__()
+        inputs = (channels, *widths[:-1])
+        self.linears = nn.ModuleList(nn.Linear(a, b) for a, b in zip(inputs, widths, strict=True))
+        self.norms = nn.ModuleList(nn.BatchNorm1d(width) for width in widths)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Apply all layers; batch statistics run over every axis but the last."""
+        flat = features.flatten(0, -2)
+        for linear, norm in zip(self.linears, self.norms, strict=True):
+            flat = functional.relu(norm(linear(flat)))
+        return flat.view(*features.shape[:-1], -1)
+
+
+class PointNet2(nn.Module):
+    """Four set abstractions and four feature propagations.
+
+    In evaluation mode the output depends on the grouping alone: same cloud, same bits.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        channels = (INPUT_CHANNELS, *(widths[-1] for widths in _ABSTRACTION_WIDTHS))
+        self.abstractions = nn.ModuleList(
+            SharedMLP(channels[level] + 3, widths) for level, widths in enumerate(_ABSTRACTION_WIDTHS)
+        )
+        self.propagations = nn.ModuleList(
+            SharedMLP(inputs, widths) for inputs, widths in zip(_PROPAGATION_INPUTS, _PROPAGATION_WIDTHS, strict=True)
+        )
+        self.head = SharedMLP(POINT_CHANNELS, (POINT_CHANNELS,))
+
+    def forward(self, grouping: Grouping) -> CloudFeatures:
+        """Encode a batch of clouds given as a stacked grouping (numpy arrays with a leading axis b)."""
+        device = self.abstractions[0].linears[0].weight.device
+
+        def tensor(name: str) -> Tensor:
+            return torch.from_numpy(getattr(grouping, name)).to(device)
+
+        points = tensor("cloud")
+        features = [points.repeat(1, 1, INPUT_CHANNELS // 3)]
+        for level, abstraction in enumerate(self.abstractions):
+            centroids = _gather(points, tensor(f"centroids_{level}"))
+            neighbours = tensor(f"neighbours_{level}")
+            offsets = _gather(points, neighbours) - centroids[:, :, None]
+            grouped = torch.cat([offsets, _gather(features[-1], neighbours)], -1)
+            features.append(abstraction(grouped).amax(2))
+            points = centroids
+        top = features[-1]
+        for level in reversed(range(len(CENTROIDS))):
+            near = _gather(features[level + 1], tensor(f"interpolation_{level}"))
+            carried = (near * tensor(f"weights_{level}")[..., None]).sum(2)
+            # The lowest level has no skip connection: its features are the coordinates themselves.
+            joined = carried if level == 0 else torch.cat([features[level], carried], -1)
+            features[level] = self.propagations[level](joined)
+        return CloudFeatures(point=self.head(features[0]), object=top.amax(1), top=top)
+
+
+def _gather(values: Float[Tensor, "b n c"], index: Tensor) -> Tensor:
+    """(b, n, c) values at (b, ...) indices: (b, ..., c)."""
+    batch = torch.arange(len(values), device=values.device).view(-1, *[1] * (index.dim() - 1))
+    return values[batch, index.long()]
+
+
+def convert_pointnet2_sem_seg(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Map a ``pointnet2_sem_seg`` state dict (1x1 convolutions, levels from 1) to the keys of :class:`PointNet2`.
+
+    The classifier ``conv2`` is left out; any other unknown key is kept, so that strict loading reports it.
+    """
+    converted: dict[str, Tensor] = {}
+    for key, value in state.items():
+        head, _, rest = key.partition(".")
+        if head == "conv2":
+            continue
+        if head in ("conv1", "bn1"):
+            place = "linears" if head == "conv1" else "norms"
+            converted[f"head.{place}.0.{rest}"] = value.flatten(1) if value.dim() == 3 else value
+            continue
+        kind = {"sa": "abstractions", "fp": "propagations"}.get(head[:2])
+        if kind is None or not head[2:].isdigit():
+            converted[key] = value
+            continue
+        module, _, tail = rest.partition(".")
+        place = {"mlp_convs": "linears", "mlp_bns": "norms"}.get(module, module)
+        is_weight = module == "mlp_convs" and tail.endswith("weight")
+        converted[f"{kind}.{int(head[2:]) - 1}.{place}.{tail}"] = value.flatten(1) if is_weight else value
+    return converted

@@ -1,0 +1,1 @@
+"""Training of both stages: losses, loops, checkpoints. Uses the steps from features to scores."""

@@ -1,0 +1,48 @@
+import numpy as np
+import pytest
+from sklearn.metrics import f1_score
+
+from gsclip.errors import InputError
+from gsclip.metrics.threshold import Confusion, best_f1_threshold, confusion
+
+
+def test_threshold_lies_between_the_classes_when_they_are_separable():
+    assert best_f1_threshold(np.array([0, 0, 1, 1]), np.array([0.1, 0.2, 0.6, 0.9])) == (pytest.approx(0.4), 1.0)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_no_other_threshold_has_a_higher_f1(seed):
+    rng = np.random.default_rng(seed)
+    labels = np.append(rng.integers(0, 2, 60), [0, 1])
+    scores = np.round(rng.normal(labels, 1.5), 1)
+    threshold, f1 = best_f1_threshold(labels, scores)
+    assert f1 == pytest.approx(f1_score(labels, scores >= threshold))
+    assert f1 == pytest.approx(max(f1_score(labels, scores >= other) for other in np.unique(scores)))
+
+
+def test_of_equal_thresholds_the_one_with_fewest_alarms_is_taken():
+    # Alarms from 0.9 on: 1 hit, 0 false, 1 missed -> F1 2/3. From 0.1 on: 2 hits, 2 false -> F1 2/3 as well.
+    threshold, f1 = best_f1_threshold(np.array([1, 0, 0, 1]), np.array([0.9, 0.5, 0.4, 0.1]))
+    assert f1 == pytest.approx(2 / 3)
+    assert threshold == pytest.approx(0.7)
+
+
+def test_equal_scores_make_everything_an_alarm():
+    assert best_f1_threshold(np.array([0, 1]), np.array([0.5, 0.5])) == (0.5, pytest.approx(2 / 3))
+
+
+@pytest.mark.parametrize("label", [0, 1])
+def test_one_class_is_rejected_with_a_remedy(label):
+    with pytest.raises(InputError, match="auxiliary categories that hold both"):
+        best_f1_threshold(np.full(3, label), np.arange(3.0))
+
+
+def test_a_score_at_the_threshold_is_an_alarm():
+    counted = confusion(np.array([1, 1, 0, 0, 1]), np.array([0.5, 0.4, 0.5, 0.1, 0.9]), 0.5)
+    assert counted == Confusion(true_positive=2, false_positive=1, false_negative=1, true_negative=1)
+    assert (counted.precision, counted.recall, counted.f1) == pytest.approx((2 / 3, 2 / 3, 2 / 3))
+
+
+def test_rates_without_a_denominator_are_nan():
+    empty = Confusion(0, 0, 0, 4)
+    assert np.isnan([empty.precision, empty.recall, empty.f1]).all()
