@@ -41,7 +41,7 @@ def mvtec_3d_ad_index(
 
     Args:
         root: folder that holds the categories.
-        categories: which to list; all that have one of ``splits`` when ``None``. Names beside
+        categories: which to list; all that are there when ``None``. Names beside
             :data:`OFFICIAL_CATEGORIES` are allowed.
         splits: of :data:`SPLITS`; every category listed must have each of them.
 

@@ -1,0 +1,139 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gsclip.data.background import remove_background
+
+REAL_DATA = Path(__file__).parents[2].parent / "shared" / "data" / "mvtec_3d_ad"
+SIDE = 240
+
+
+def rays(side=SIDE):
+    """(side, side, 3) viewing rays of a pin-hole camera with a field of view of 28 degrees, z = 1."""
+    v, u = (np.mgrid[:side, :side] - (side - 1) / 2) / (2 * side)
+    return np.stack([u, v, np.ones_like(u)], axis=-1)
+
+
+def table_scene(size=0.05, tilt=0.3, noise=0.002, dropout=0.45, sphere_at=(0.0, 0.0), radius=0.25, side=SIDE):
+    """A ball before a tilted table, both in units of the table's width ``size``.
+
+    Returns:
+        points (h, w, 3) float32 with NaN, and the ball's mask (h, w).
+    """
+    random = np.random.default_rng(7)
+    direction = rays(side)
+    normal = np.array([0, np.sin(tilt), -np.cos(tilt)])
+    depth = -2.3 * np.cos(tilt) / (direction @ normal)
+    depth = depth + noise * random.standard_normal(depth.shape)
+    depth[random.random(depth.shape) < dropout] = np.nan
+    centre = np.array([*sphere_at, 1.9])
+    along = direction @ centre / (direction**2).sum(axis=-1)
+    off = ((along[..., None] * direction - centre) ** 2).sum(axis=-1)
+    ball = off < radius**2
+    half = np.sqrt(np.where(ball, radius**2 - off, 0)) / np.linalg.norm(direction, axis=-1)
+    depth[ball] = (along - half)[ball]
+    return (depth[..., None] * direction * size).astype(np.float32), ball
+
+
+@pytest.mark.parametrize("size", [0.01, 0.08, 80.0], ids=["10 mm", "80 mm", "in millimetres"])
+def test_a_ball_is_parted_from_a_tilted_noisy_table_at_any_scale(size):
+    points, ball = table_scene(size)
+    found = remove_background(points)
+    np.testing.assert_array_equal(found.part, ball)
+    np.testing.assert_allclose(found.plane[:3], [0, np.sin(0.3), -np.cos(0.3)], atol=2e-3)
+    assert found.note.startswith("table removed; components clear of the edge kept")
+
+
+def test_the_plane_is_where_the_table_is_and_faces_the_sensor():
+    points, _ = table_scene(size=1.0, tilt=0.0, noise=0.0)
+    np.testing.assert_allclose(remove_background(points).plane, [0, 0, -1, 2.3], atol=1e-6)
+
+
+def test_finer_grids_give_the_same_part():
+    points, ball = table_scene(side=400)
+    np.testing.assert_array_equal(remove_background(points).part, ball)
+
+
+def test_a_part_split_by_a_shadow_is_kept_whole():
+    points, ball = table_scene()
+    points[:, 112:128] = np.nan  # wider than the window: two components
+    found = remove_background(points)
+    ball[:, 112:128] = False
+    np.testing.assert_array_equal(found.part, ball)
+    assert "2 components" in found.note
+
+
+def test_specks_off_the_table_are_not_part():
+    points, ball = table_scene()
+    points[30:36, 30:36] *= 0.8  # 36 points, 0.46 table widths above it
+    np.testing.assert_array_equal(remove_background(points).part, ball)
+
+
+def test_things_that_the_edge_cuts_are_not_part():
+    points, ball = table_scene()
+    points[100:160, :12] *= 0.9  # a clamp that reaches into the view
+    np.testing.assert_array_equal(remove_background(points).part, ball)
+
+
+def test_a_part_larger_than_the_view_is_kept():
+    points, ball = table_scene(sphere_at=(-0.45, 0.0), dropout=0.0)
+    assert ball[:, 0].any()
+    found = remove_background(points)
+    np.testing.assert_array_equal(found.part, ball)
+    assert "reaches the edge" in found.note
+
+
+def test_a_ball_without_a_table_is_kept_whole():
+    points, ball = table_scene()
+    points[~ball] = np.nan
+    found = remove_background(points)
+    np.testing.assert_array_equal(found.part, ball)
+    assert found.plane is None
+
+
+def test_a_bare_table_is_kept_and_the_note_says_so():
+    points, _ = table_scene(radius=0.0)
+    found = remove_background(points)
+    np.testing.assert_array_equal(found.part, np.isfinite(points).all(axis=2))
+    assert found.note == "nothing stands off the plane: all finite points kept"
+
+
+def test_a_border_without_a_plane_keeps_all_points():
+    direction = rays()
+    depth = 2 + 0.4 * np.sin(9 * direction[..., 0] * 2 * np.pi) * np.cos(9 * direction[..., 1] * 2 * np.pi)
+    found = remove_background((depth[..., None] * direction).astype(np.float32))
+    assert found.plane is None
+    assert found.part.all()
+
+
+@pytest.mark.parametrize("points", [np.full((60, 60, 3), np.nan), np.ones((60, 60, 3)), np.zeros((1, 1, 3))])
+def test_grids_without_extent_do_not_fail(points):
+    found = remove_background(points.astype(np.float32))
+    np.testing.assert_array_equal(found.part, np.isfinite(points).all(axis=2))
+
+
+def test_the_same_scan_gives_the_same_result():
+    points, _ = table_scene()
+    first, second = remove_background(points), remove_background(points.copy())
+    assert first.part.tobytes() == second.part.tobytes()
+    assert first.plane.tobytes() == second.plane.tobytes()
+
+
+def test_unorganised_points_are_refused():
+    with pytest.raises(ValueError, match="organised"):
+        remove_background(np.zeros((100, 3)))
+
+
+@pytest.mark.skipif(not REAL_DATA.is_dir(), reason="real scans of MVTec 3D-AD are not on this machine")
+@pytest.mark.parametrize("name", ["bent/000", "cut/004", "hole/006"])
+def test_real_scans_keep_the_part_and_its_defect(name):
+    from gsclip.data.scan_files import read_mask, read_scan
+
+    defect, number = name.split("/")
+    folder = REAL_DATA / "cable_gland" / "test" / defect
+    points = read_scan(folder / "xyz" / f"{number}.tiff").points
+    mask = read_mask(folder / "gt" / f"{number}.png", (400, 400)) & np.isfinite(points).all(axis=2)
+    part = remove_background(points).part
+    assert 22_500 < part.sum() < 27_500
+    assert (mask & ~part).sum() <= 0.005 * mask.sum()
