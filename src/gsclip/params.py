@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from gsclip.errors import InputError
 
@@ -28,9 +28,18 @@ class PrepareParams(_Group):
     auxiliary_categories: tuple[str, ...] = Field(min_length=1, description="trained on, with masks")
     test_categories: tuple[str, ...] = Field(min_length=1, description="scored, never trained on")
     auxiliary_samples: int = Field(ge=2, description="per category; procedural only")
+    calibration_samples: int = Field(ge=2, description="per auxiliary category, for the threshold; procedural only")
     test_samples: int = Field(ge=2, description="per category; procedural only")
     rejected_share_limit: float = Field(ge=0, le=1, description="the stage fails when more scans are rejected")
     seed: int
+
+
+    @model_validator(mode="after")
+    def _disjoint(self) -> PrepareParams:
+        both = sorted(set(self.auxiliary_categories) & set(self.test_categories))
+        if both:
+            raise ValueError(f"{', '.join(both)} cannot be both auxiliary and test: the score would not be zero-shot")
+        return self
 
 
 class RenderParams(_Group):
@@ -50,6 +59,11 @@ class FeaturesParams(_Group):
     local_blocks: int = Field(ge=1, description="last blocks with value-value attention")
     local_layers: tuple[int, ...] = Field(min_length=1, description="blocks whose patch tokens are averaged")
     cloud_points: int = Field(ge=256, le=32767)
+
+    @property
+    def backbone_arguments(self) -> tuple[str, str, str]:
+        """Arguments of :func:`gsclip.features.backbone.load_backbone`."""
+        return (self.backbone, self.weights, self.weights_sha256)
 
 
 class Stage1Params(_Group):

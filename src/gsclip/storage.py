@@ -16,12 +16,16 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import h5py
 import numpy as np
+import pandas as pd
 
 from gsclip.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import nn
 
 Record = TypeVar("Record")
 
@@ -69,6 +73,21 @@ def write_text(path: str | Path, text: str) -> None:
 def write_json(path: str | Path, value: Any) -> None:  # noqa: ANN401 - any JSON value
     """Write indented JSON atomically; numpy scalars and arrays are allowed, NaN is written as null."""
     write_text(path, json.dumps(_plain(value), indent=2, allow_nan=False) + "\n")
+
+
+def write_csv(path: str | Path, frame: pd.DataFrame) -> None:
+    """Write a table atomically, without its row numbers."""
+    with atomic_path(path) as temporary:
+        frame.to_csv(temporary, index=False, lineterminator="\n")
+
+
+def save_module(module: nn.Module, path: str | Path) -> None:
+    """Write a module's state as safetensors, atomically."""
+    from safetensors.torch import save_file
+
+    state = {name: value.detach().contiguous() for name, value in module.state_dict().items()}
+    with atomic_path(path) as temporary:
+        save_file(state, temporary)
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401
@@ -120,9 +139,8 @@ class PackWriter(Generic[Record]):
 @contextlib.contextmanager
 def write_pack(path: str | Path) -> Iterator[PackWriter[Any]]:
     """Create a pack; it appears at ``path`` when the block ends without an error."""
-    with atomic_path(path) as temporary:
-        with h5py.File(temporary, "w", track_order=True, libver="latest") as file:
-            yield PackWriter(file)
+    with atomic_path(path) as temporary, h5py.File(temporary, "w", track_order=True, libver="latest") as file:
+        yield PackWriter(file)
 
 
 class Pack(Generic[Record]):

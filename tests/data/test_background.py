@@ -70,6 +70,38 @@ def test_specks_off_the_table_are_not_part():
     np.testing.assert_array_equal(remove_background(points).part, ball)
 
 
+def scatter_above_the_table(points, share, height, rows=slice(60, 90), columns=slice(20, 50)):
+    """Lift that share of the points of a patch of the table by ``height`` table widths; returns the lifted mask."""
+    direction = rays()
+    normal = np.array([0, np.sin(0.3), -np.cos(0.3)])
+    lifted = np.zeros(points.shape[:2], dtype=bool)
+    lifted[rows, columns] = np.random.default_rng(3).random(lifted[rows, columns].shape) < share
+    depth = (height * 0.05 - 2.3 * np.cos(0.3) * 0.05) / (direction @ normal)
+    points[lifted] = (depth[..., None] * direction)[lifted].astype(np.float32)
+    return lifted
+
+
+@pytest.mark.parametrize(
+    ("share", "height", "is_part"),
+    [(0.3, 0.02, False), (1.0, 0.02, True), (0.3, 0.3, True)],
+    ids=["a low and thin fleck", "a low and dense piece", "a high and perforated piece"],
+)
+def test_flecks_of_the_table_are_parted_from_pieces_of_the_part(share, height, is_part):
+    points, ball = table_scene()
+    lifted = scatter_above_the_table(points, share, height)
+    lost = 0.05 * lifted.sum()  # a few points of a thin patch have no neighbour within the window
+    part = remove_background(points).part
+    assert (part & ball).sum() == ball.sum()
+    assert abs((part & lifted).sum() - is_part * lifted.sum()) <= is_part * lost
+    assert not (part & ~ball & ~lifted).any()
+
+
+def test_a_part_that_is_all_low_and_thin_is_kept():
+    points, _ = table_scene(radius=0.0)
+    lifted = scatter_above_the_table(points, 0.3, 0.02)
+    np.testing.assert_array_equal(remove_background(points).part, lifted)
+
+
 def test_things_that_the_edge_cuts_are_not_part():
     points, ball = table_scene()
     points[100:160, :12] *= 0.9  # a clamp that reaches into the view
@@ -126,14 +158,26 @@ def test_unorganised_points_are_refused():
 
 
 @pytest.mark.skipif(not REAL_DATA.is_dir(), reason="real scans of MVTec 3D-AD are not on this machine")
-@pytest.mark.parametrize("name", ["bent/000", "cut/004", "hole/006"])
-def test_real_scans_keep_the_part_and_its_defect(name):
+@pytest.mark.parametrize(
+    ("name", "components"),
+    [
+        ("bent/014", 2),  # a low piece of a bent fin behind its shadow
+        ("cut/004", 1),
+        ("good/000", 1),  # a dense streak of the table on the left
+        ("hole/006", 1),
+        ("thread/000", 1),  # a thin one on the right
+        ("thread/010", 1),  # light of the nut on the table
+        ("thread/012", 2),
+    ],
+)
+def test_real_scans_keep_the_part_and_its_defect_and_no_fleck(name, components):
     from gsclip.data.scan_files import read_mask, read_scan
 
     defect, number = name.split("/")
     folder = REAL_DATA / "cable_gland" / "test" / defect
     points = read_scan(folder / "xyz" / f"{number}.tiff").points
     mask = read_mask(folder / "gt" / f"{number}.png", (400, 400)) & np.isfinite(points).all(axis=2)
-    part = remove_background(points).part
-    assert 22_500 < part.sum() < 27_500
-    assert (mask & ~part).sum() <= 0.005 * mask.sum()
+    found = remove_background(points)
+    assert f"({components} components" in found.note
+    assert 22_500 < found.part.sum() < 27_500
+    assert (mask & ~found.part).sum() <= (0.02 if name == "bent/014" else 0.0) * mask.sum()

@@ -97,7 +97,7 @@ def test_normals_are_the_same_each_time():
 
 
 def test_unit_sphere_has_its_centroid_at_the_origin_and_radius_one():
-    points = normalise_unit_sphere(sphere(300, radius=0.02) + [4.0, 5.0, 6.0])
+    points = normalise_unit_sphere(sphere(300, radius=0.02) + np.array([4.0, 5.0, 6.0]))
     assert points.dtype == np.float32
     np.testing.assert_allclose(points.mean(axis=0), 0, atol=1e-6)
     assert np.linalg.norm(points, axis=1).max() == pytest.approx(1, abs=1e-6)

@@ -17,6 +17,8 @@ column          type     meaning
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pandas as pd
 import pandera.pandas as pa
 
@@ -42,6 +44,19 @@ INDEX_SCHEMA = pa.DataFrameSchema(
     ordered=True,
 )
 INDEX_COLUMNS = tuple(INDEX_SCHEMA.columns)
+
+
+def read_index(path: str | Path) -> pd.DataFrame:
+    """Read and validate an index file.
+
+    Raises:
+        InputError: when the file is missing or not valid.
+    """
+    try:
+        frame = pd.read_csv(path, dtype={"name": str, "defect": str}, keep_default_na=False)
+    except (OSError, ValueError) as error:
+        raise InputError(path, "cannot be read as an index", "run `dvc repro prepare`") from error
+    return validate_index(frame, str(path))
 
 
 def validate_index(frame: pd.DataFrame, where: str) -> pd.DataFrame:

@@ -147,10 +147,11 @@ def _read_tiff(path: Path) -> np.ndarray:
 
 def _read_numpy(path: Path) -> np.ndarray:
     try:
-        content = np.load(path, allow_pickle=False)
-        if isinstance(content, np.ndarray):
-            return content
-        with content:
+        # Opened here: of a broken archive NumPy would leave the file open.
+        with path.open("rb") as file:
+            content = np.load(file, allow_pickle=False)
+            if isinstance(content, np.ndarray):
+                return content
             if "points" in content.files:
                 return content["points"]
     except (ValueError, OSError, EOFError, zipfile.BadZipFile, KeyError) as error:
@@ -186,7 +187,7 @@ def _read_open3d(path: Path, extension: str) -> tuple[np.ndarray, np.ndarray | N
                 cloud = o3d.io.read_point_cloud(path)
                 points = np.array(cloud.points)
                 colors = np.array(cloud.colors) if cloud.has_colors() else None
-                if promised is not None and len(points) < promised:
+                if promised is not None and 0 < len(points) < promised:
                     raise InputError(path, f"only {len(points)} of {promised} rows hold points", "export it again")
     except RuntimeError as error:
         raise _broken(path, kind) from error

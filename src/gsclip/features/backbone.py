@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from gsclip.errors import GsclipError, InputError
+from gsclip.features.types import ClipModel
 from gsclip.storage import sha256
 
 EMBEDDED = "embedded"
@@ -36,7 +37,7 @@ class Backbone:
     """
 
     name: str
-    clip: nn.Module
+    clip: ClipModel
     tokenizer: Any
     image_size: int
     patch_size: int
@@ -90,7 +91,7 @@ def embedded_folder() -> Path:
     return Path(str(files("gsclip.features") / "embedded"))
 
 
-def build_embedded() -> nn.Module:
+def build_embedded() -> ClipModel:
     """Build the embedded backbone with freshly initialised weights (seed it before)."""
     import open_clip
 
@@ -110,7 +111,7 @@ def _embedded_config() -> dict[str, Any]:
     return json.loads((embedded_folder() / "config.json").read_text(encoding="utf-8"))
 
 
-def _load_embedded() -> nn.Module:
+def _load_embedded() -> ClipModel:
     from safetensors.torch import load_file
 
     weights = embedded_folder() / "weights.safetensors"
@@ -124,7 +125,7 @@ def _load_embedded() -> nn.Module:
     return clip
 
 
-def _describe(name: str, clip: nn.Module, model_name: str, note: str) -> Backbone:
+def _describe(name: str, clip: ClipModel, model_name: str, note: str) -> Backbone:
     import open_clip
 
     visual: Any = clip.visual

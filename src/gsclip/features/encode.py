@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from gsclip.features.backbone import Backbone
+from gsclip.features.types import VisualEncoder
 from gsclip.features.value_attention import encode_images
 from gsclip.views.views import Views
 
@@ -40,7 +41,7 @@ def depth_images(views: Views) -> Float[Tensor, "v h w"]:
 
 def encode_views(
     backbone: Backbone,
-    visual: nn.Module,
+    visual: VisualEncoder,
     grey: Float[Tensor, "i h w"],
     *,
     local_blocks: int,
@@ -67,7 +68,7 @@ def rendered_tokens(
     """Tokens of the frozen rendered stream, rounded to float16 as they are stored."""
     tokens = encode_views(
         backbone,
-        backbone.clip.visual,  # type: ignore[arg-type]
+        backbone.clip.visual,
         rendered_images(views),
         local_blocks=local_blocks,
         local_layers=local_layers,

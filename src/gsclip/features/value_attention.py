@@ -14,6 +14,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from gsclip.features.types import VisualEncoder
+
 
 @dataclass(frozen=True)
 class EncodedImages:
@@ -29,7 +31,7 @@ class EncodedImages:
 
 
 def encode_images(
-    visual: nn.Module, images: Float[Tensor, "i 3 h w"], *, local_blocks: int, layers: tuple[int, ...]
+    visual: VisualEncoder, images: Float[Tensor, "i 3 h w"], *, local_blocks: int, layers: tuple[int, ...]
 ) -> EncodedImages:
     """Run an open_clip vision transformer with its local path.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from gsclip.features.types import ClipModel, Tokenizer
 from gsclip.prompts.gddm import GeometricDefectDistillation
 from gsclip.prompts.grouping import Grouping
 from gsclip.prompts.pointnet2 import OBJECT_CHANNELS, PointNet2
@@ -28,8 +29,8 @@ class GeometryAwarePrompts(nn.Module):
 
     def __init__(
         self,
-        clip: nn.Module,
-        tokenizer: object,
+        clip: ClipModel,
+        tokenizer: Tokenizer,
         *,
         shape_prompt: bool,
         defect_prompt: bool,
@@ -52,7 +53,7 @@ class GeometryAwarePrompts(nn.Module):
             else None
         )
 
-    def forward(self, clip: nn.Module, grouping: Grouping) -> Float[Tensor, "b 2 d"]:
+    def forward(self, clip: ClipModel, grouping: Grouping) -> Float[Tensor, "b 2 d"]:
         """Unit text features of b clouds, given as a stacked grouping; channel 0 normal, 1 abnormal."""
         batch = len(grouping.cloud)
         if self.encoder is None:

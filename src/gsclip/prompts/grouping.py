@@ -8,11 +8,14 @@ import numpy as np
 from scipy.spatial import cKDTree
 from scipy.spatial.distance import cdist
 
+from gsclip.data.geometry import normalise_unit_sphere
+
 # Semantic-segmentation layout of PointNet++ (method, section 4).
 CENTROIDS = (1024, 256, 64, 16)
 RADII = (0.1, 0.2, 0.4, 0.8)
 NEIGHBOURS = 32
 INTERPOLATED = 3
+CLOUD_SEED = 0
 LARGEST_CLOUD = np.iinfo(np.int16).max  # indices are kept in 16 bits
 _LEVELS = range(len(CENTROIDS))
 
@@ -72,6 +75,13 @@ def group_cloud(cloud: np.ndarray) -> Grouping:
         arrays[f"weights_{level}"] = (inverse / inverse.sum(1, keepdims=True)).astype(np.float32)
         points = positions
     return Grouping(**arrays)
+
+
+def group_points(points: np.ndarray, count: int) -> Grouping:
+    """Choose ``count`` of (n, 3) points by a fixed seed (with repeats when there are fewer), scale and group them."""
+    random = np.random.default_rng(CLOUD_SEED)
+    chosen = random.choice(len(points), count, replace=len(points) < count)
+    return group_cloud(normalise_unit_sphere(points[np.sort(chosen)]))
 
 
 def stack_groupings(groupings: list[Grouping]) -> Grouping:

@@ -71,7 +71,7 @@ class PointNet2(nn.Module):
 
     def forward(self, grouping: Grouping) -> CloudFeatures:
         """Encode a batch of clouds given as a stacked grouping (numpy arrays with a leading axis b)."""
-        device = self.abstractions[0].linears[0].weight.device
+        device = next(self.parameters()).device
 
         def tensor(name: str) -> Tensor:
             return torch.from_numpy(getattr(grouping, name)).to(device)

@@ -11,6 +11,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
+from gsclip.features.types import ClipModel, Tokenizer
+
 NORMAL_WORDS = "object."
 ABNORMAL_WORDS = "damaged object."
 FIRST_DEEP_LAYER = 2
@@ -23,7 +25,7 @@ def deep_layers(text_layers: int) -> int:
 
 
 def encode_prompts(
-    clip: nn.Module,
+    clip: ClipModel,
     prompts: Float[Tensor, "i context width"],
     ends: Int[Tensor, "i"],
     deep_tokens: Float[Tensor, "layer deep width"],
@@ -66,12 +68,12 @@ class AsymmetricPrompts(nn.Module):
     normal_words: Tensor
     abnormal_words: Tensor
 
-    def __init__(self, clip: nn.Module, tokenizer: object, *, context: int = 12, deep: int = 4) -> None:
+    def __init__(self, clip: ClipModel, tokenizer: Tokenizer, *, context: int = 12, deep: int = 4) -> None:
         super().__init__()
         if deep > context:
             raise ValueError(f"{deep} deep tokens do not fit into {context} context tokens")
         width = clip.token_embedding.weight.shape[1]
-        ids = tokenizer([NORMAL_WORDS, ABNORMAL_WORDS])  # type: ignore[operator]
+        ids = tokenizer([NORMAL_WORDS, ABNORMAL_WORDS])
         with torch.no_grad():
             embedded = clip.token_embedding(ids)
         # Words and end token of each prompt; fixed, and made again from the backbone rather than stored.
@@ -86,7 +88,7 @@ class AsymmetricPrompts(nn.Module):
 
     def forward(
         self,
-        clip: nn.Module,
+        clip: ClipModel,
         batch: int,
         shape: Float[Tensor, "b 1 width"] | None,
         defect: Float[Tensor, "b tokens width"] | None,
@@ -111,7 +113,7 @@ class AsymmetricPrompts(nn.Module):
         parts = [repeat(self.start), repeat(context), *(part for part in geometry if part is not None), repeat(words)]
         return torch.cat(parts, 1)
 
-    def _encode(self, clip: nn.Module, prompts: Tensor) -> Tensor:
+    def _encode(self, clip: ClipModel, prompts: Tensor) -> Tensor:
         # Causal attention: what would follow the end token changes nothing, so the padding is left away.
         ends = torch.full((len(prompts),), prompts.shape[1] - 1, device=prompts.device)
         return encode_prompts(clip, prompts, ends, self.deep_tokens)

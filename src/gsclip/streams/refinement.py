@@ -24,10 +24,9 @@ class SynergisticRefinement(nn.Module):
         super().__init__()
         self.rendered_key = nn.Linear(dimension, dimension, bias=False)  # f1
         self.depth_key = nn.Linear(dimension, dimension, bias=False)  # f2
-        self.merge = nn.Sequential(
-            nn.Linear(2 * dimension, dimension), nn.GELU(), nn.Linear(dimension, dimension, bias=False)
-        )
-        nn.init.normal_(self.merge[2].weight, std=0.1 * dimension**-0.5)
+        small = nn.Linear(dimension, dimension, bias=False)
+        nn.init.normal_(small.weight, std=0.1 * dimension**-0.5)
+        self.merge = nn.Sequential(nn.Linear(2 * dimension, dimension), nn.GELU(), small)
 
     def forward(
         self, rendered: Float[Tensor, "b v t d"], depth: Float[Tensor, "b v t d"]

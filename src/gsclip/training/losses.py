@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -9,6 +11,8 @@ from torch.nn import functional
 
 from gsclip.axes import ABNORMAL, NORMAL
 from gsclip.scores.back_projection import back_project
+from gsclip.scores.similarity import class_logits, enlarge_maps, patch_maps
+from gsclip.training.batches import Batch
 
 FOCAL_GAMMA = 2.0  # Lin et al., ICCV 2017
 FOCAL_SMOOTH = 1e-5
@@ -72,3 +76,23 @@ def consistency_loss(features: Float[Tensor, "b v d"]) -> Float[Tensor, ""]:
     unit = functional.normalize(features, dim=-1)
     mean = functional.normalize(unit.mean(1, keepdim=True), dim=-1)
     return (1 - (unit * mean).sum(-1).mean(1)).mean()
+
+
+@dataclass(frozen=True)
+class DetectionLosses:
+    """The two terms that both stages share."""
+
+    classification: Tensor
+    segmentation: Tensor
+
+
+def detection_losses(
+    tokens: Float[Tensor, "b v t d"], prompts: Float[Tensor, "b 2 d"], batch: Batch
+) -> DetectionLosses:
+    """L_cla and L_seg of view tokens (class token first) against each object's own prompts."""
+    logits = class_logits(tokens, prompts)
+    maps = enlarge_maps(patch_maps(logits[:, :, 1:].softmax(-1)), batch.masks.shape[-1])
+    return DetectionLosses(
+        classification=classification_loss(logits[:, :, 0], batch.view_labels, batch.labels),
+        segmentation=segmentation_loss(maps, batch.masks, batch.pixels, batch.visible, batch.point_masks),
+    )

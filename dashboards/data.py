@@ -1,0 +1,308 @@
+"""Loaders: the pipeline's files as typed values, cached on path and time of change.
+
+Every loader raises :class:`gsclip.errors.InputError`, with a remedy, when a file is missing, broken, or does not fit
+the others. Samples are read one at a time and thinned to what a browser can show, so memory stays bounded.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+from pydantic import BaseModel, Field, ValidationError
+
+from gsclip.data.sample import Sample
+from gsclip.errors import InputError
+from gsclip.scores.prediction import Prediction
+from gsclip.storage import Pack
+from gsclip.views.views import Views
+
+WORKSPACE_VARIABLE = "GSCLIP_WORKSPACE"
+METRICS_FILE = "outputs/metrics.json"
+SAMPLES_FILE = "outputs/predictions/samples.csv"
+MAX_POINTS = 50_000  # a browser turns more in jerks
+REMEDY = f"run `make demo`, or name the folder that holds the outputs in {WORKSPACE_VARIABLE}"
+
+TEXT_COLUMNS = ("name", "category", "defect", "role")
+NUMBER_COLUMNS = ("object_score", "threshold", "decision", "points", "extent_x", "extent_y", "extent_z")
+OUTCOMES = ("missed", "false alarm", "found", "passed", "called abnormal", "called normal")
+
+Record = TypeVar("Record")
+Stamp = tuple[int, int]
+
+
+class Triple(BaseModel):
+    """One figure of ours, of seeded random scores, and of the ground truth itself as score."""
+
+    ours: float | None
+    random: float | None
+    oracle: float | None
+
+
+class Figures(BaseModel):
+    """The metrics of one category, or their means; intervals are (low, high) at 95 %."""
+
+    o_auroc: Triple
+    o_ap: Triple
+    point_auroc: Triple
+    point_pro: Triple
+    pixel_auroc: Triple
+    pixel_pro: Triple
+
+
+class CategoryFigures(Figures):
+    """One category."""
+
+    samples: int
+    defective: int
+    o_auroc_interval: tuple[float | None, float | None]
+
+
+class KindFigures(BaseModel):
+    """One kind of defect."""
+
+    o_auroc: float | None
+    point_auroc: float | None
+    samples: int
+
+
+class Metrics(BaseModel):
+    """What ``gsclip.metrics.table.evaluate_samples`` writes, as far as it is shown."""
+
+    data: dict[str, Any]
+    mean: Figures
+    o_auroc_interval: tuple[float | None, float | None] | None = None
+    o_ap_interval: tuple[float | None, float | None] | None = None
+    point_auroc_interval: tuple[float | None, float | None] | None = None
+    threshold: float | None = None
+    f1_at_threshold: float | None = None
+    categories: dict[str, CategoryFigures] = Field(min_length=1)
+    defects: dict[str, KindFigures] = Field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What is shown of one sample.
+
+    Attributes:
+        points: (m, 3) float32, sensor frame, every n/m-th of the sample's n points; m is at most 50 000.
+        normals: (m, 3) float32.
+        scores: (m,) float32 point scores.
+        mask: (m,) bool ground truth, ``None`` where it is unknown.
+        rendered: (v, h, w) uint8.
+        depth: (v, h, w) uint8, near = bright.
+        foreground: (v, h, w) bool.
+        view_masks: (v, h, w) bool rendered ground truth, ``None`` where it is unknown.
+        maps: (v, h, w) float32 anomaly maps at the size of the images.
+        view_probabilities: (v,) float32.
+    """
+
+    points: np.ndarray
+    normals: np.ndarray
+    scores: np.ndarray
+    mask: np.ndarray | None
+    rendered: np.ndarray
+    depth: np.ndarray
+    foreground: np.ndarray
+    view_masks: np.ndarray | None
+    maps: np.ndarray
+    view_probabilities: np.ndarray
+
+
+def workspace() -> Path:
+    """Folder in which ``data`` and ``outputs`` lie: of the environment variable, else the current folder."""
+    return Path(os.environ.get(WORKSPACE_VARIABLE) or ".")
+
+
+def load_metrics(root: Path) -> Metrics:
+    """Read ``outputs/metrics.json``."""
+    return _read_metrics(str(root), _stamp(root, METRICS_FILE))
+
+
+def load_category_table(root: Path) -> pd.DataFrame:
+    """Categories, worst object AUROC first; columns of :func:`gsclip.metrics.table.categories_table`."""
+    return _category_table(str(root), _stamp(root, METRICS_FILE))
+
+
+def load_samples(root: Path) -> pd.DataFrame:
+    """Read ``outputs/predictions/samples.csv``, worst sample first.
+
+    Labelled samples come by their margin, rising: the distance of the score from the threshold, negative on the
+    wrong side. Samples without a label follow by their score, falling.
+
+    Returns:
+        The file's columns and ``outcome`` (one of :data:`OUTCOMES`) and ``margin`` (missing without a label).
+    """
+    return _read_samples(str(root), _stamp(root, SAMPLES_FILE))
+
+
+def load_inspection(root: Path, category: str, name: str) -> Inspection:
+    """Read one sample with its views and its prediction."""
+    if category in ("", ".", "..") or Path(category).name != category or "\0" in category:
+        raise _broken(SAMPLES_FILE, f"{category!r} is no name of a category")
+    stamps = tuple(_stamp(root, path) for path in _packs(category))
+    return _read_inspection(str(root), category, name, stamps)
+
+
+def _packs(category: str) -> tuple[str, str, str]:
+    return (f"data/prepared/{category}.h5", f"data/views/{category}.h5", f"outputs/predictions/{category}.h5")
+
+
+def _stamp(root: Path, path: str) -> Stamp:
+    """Time of change and size: with the path the key of the cache."""
+    try:
+        status = (root / path).stat()
+    except FileNotFoundError as error:
+        raise InputError(path, "not found", REMEDY) from error
+    except (OSError, ValueError) as error:
+        raise InputError(path, "cannot be read", REMEDY) from error
+    return status.st_mtime_ns, status.st_size
+
+
+@contextmanager
+def _explained(path: str) -> Iterator[None]:
+    """Turn whatever a broken file makes its reader raise into an InputError."""
+    try:
+        yield
+    except InputError as error:
+        raise _broken(path, error.problem) from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
+        raise _broken(path, "is broken or not in the expected form") from error
+
+
+def _broken(path: str, problem: str) -> InputError:
+    return InputError(path, problem, "run `make demo` to make it again")
+
+
+@st.cache_data(max_entries=4, show_spinner=False)
+def _read_metrics(root: str, stamp: Stamp) -> Metrics:
+    try:
+        return Metrics.model_validate_json((Path(root) / METRICS_FILE).read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "file"
+        raise _broken(METRICS_FILE, f"{place}: {first['msg']}") from error
+    except OSError as error:
+        raise InputError(METRICS_FILE, "cannot be read", REMEDY) from error
+
+
+@st.cache_data(max_entries=4, show_spinner=False)
+def _category_table(root: str, stamp: Stamp) -> pd.DataFrame:
+    from gsclip.metrics.table import categories_table
+
+    return categories_table(_read_metrics(root, stamp).model_dump())
+
+
+@st.cache_data(max_entries=4, show_spinner=False)
+def _read_samples(root: str, stamp: Stamp) -> pd.DataFrame:
+    with _explained(SAMPLES_FILE):
+        # As text first: a sample called "007" or "NA" keeps its name.
+        table = pd.read_csv(Path(root) / SAMPLES_FILE, dtype=str, keep_default_na=False)
+        _check_columns(table)
+        for column in (*NUMBER_COLUMNS, "label"):
+            table[column] = _numbers(table, column)
+        if table["name"].duplicated().any():
+            raise _broken(SAMPLES_FILE, "lists a sample twice")
+        return _worst_first(table)
+
+
+def _check_columns(table: pd.DataFrame) -> None:
+    missing = [column for column in (*TEXT_COLUMNS, *NUMBER_COLUMNS, "label") if column not in table]
+    if missing:
+        raise _broken(SAMPLES_FILE, f"lacks the column {missing[0]}")
+    if table.empty:
+        raise _broken(SAMPLES_FILE, "lists no sample")
+
+
+def _numbers(table: pd.DataFrame, column: str) -> pd.Series:
+    values = pd.to_numeric(table[column], errors="coerce")
+    valid = np.isfinite(values)
+    if column == "label":
+        valid = values.isin([0, 1]) | (table[column] == "")
+    elif column == "decision":
+        valid = values.isin([0, 1])
+    if not valid.all():
+        row = int(np.flatnonzero(~valid)[0])
+        raise _broken(SAMPLES_FILE, f"row {row + 2}: {table[column].iloc[row]!r} is no {column}")
+    return values
+
+
+def _worst_first(table: pd.DataFrame) -> pd.DataFrame:
+    label, decision = table["label"], table["decision"] == 1
+    above = table["object_score"] - table["threshold"]
+    kinds = {
+        "missed": (label == 1) & ~decision,
+        "false alarm": (label == 0) & decision,
+        "found": (label == 1) & decision,
+        "passed": (label == 0) & ~decision,
+        "called abnormal": label.isna() & decision,
+        "called normal": label.isna() & ~decision,
+    }
+    table = table.assign(
+        outcome=np.select(list(kinds.values()), list(kinds), default=""),
+        margin=np.where(label.isna(), np.nan, np.where(label == 1, above, -above)),
+    )
+    order = table.assign(falling=-table["object_score"]).sort_values(["margin", "falling", "name"])
+    return table.loc[order.index].reset_index(drop=True)
+
+
+@st.cache_data(max_entries=8, show_spinner=False)
+def _read_inspection(root: str, category: str, name: str, stamps: tuple[Stamp, ...]) -> Inspection:
+    from torch import from_numpy
+
+    from gsclip.scores.similarity import enlarge_maps
+
+    prepared, viewed, predicted = _packs(category)
+    sample = _record(root, prepared, Sample, name, ("points", "normals", "mask"))
+    views = _record(root, viewed, Views, name, ("rendered", "depth", "foreground", "mask"))
+    prediction = _record(root, predicted, Prediction, name, None)
+    _check_shapes(predicted, name, sample, views, prediction)
+    shown = np.linspace(0, len(sample.points) - 1, min(len(sample.points), MAX_POINTS)).round().astype(int)
+    return Inspection(
+        points=sample.points[shown],
+        normals=sample.normals[shown],
+        scores=prediction.point_scores[shown],
+        mask=None if sample.mask is None else sample.mask[shown],
+        rendered=views.rendered,
+        depth=(views.depth >> 8).astype(np.uint8),
+        foreground=views.foreground,
+        view_masks=views.mask,
+        maps=enlarge_maps(from_numpy(prediction.view_maps)[None], views.rendered.shape[-1])[0].numpy(),
+        view_probabilities=prediction.view_probabilities,
+    )
+
+
+def _record(root: str, path: str, kind: type[Record], name: str, fields: tuple[str, ...] | None) -> Record:
+    with _explained(path), Pack(Path(root) / path, kind) as pack:
+        return pack.read(name, fields)
+
+
+def _check_shapes(path: str, name: str, sample: Sample, views: Views, prediction: Prediction) -> None:
+    """Records of different runs do not fit together; of a broken one fields are missing."""
+    with _explained(path):
+        points, images = sample.points.shape, views.rendered.shape
+        fits = (
+            len(points) == 2
+            and points[1] == 3
+            and points[0] > 0
+            and sample.normals.shape == points
+            and (sample.mask is None or sample.mask.shape == points[:1])
+            and len(images) == 3
+            and all(image.shape == images for image in (views.depth, views.foreground))
+            and (views.mask is None or views.mask.shape == images)
+            and prediction.point_scores.shape == points[:1]
+            and prediction.view_maps.ndim == 3
+            and prediction.view_probabilities.shape == prediction.view_maps.shape[:1] == images[:1]
+        )
+        if not fits:
+            raise _broken(path, f"does not fit the views and points of {name!r}")
+        numbers = (sample.points, sample.normals, prediction.point_scores, prediction.view_maps)
+        if not all(np.isfinite(values).all() for values in numbers):
+            raise _broken(path, f"{name!r} has a value that is not finite")

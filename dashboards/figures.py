@@ -1,0 +1,236 @@
+"""What the pages draw: pure functions from arrays to plotly figures and images.
+
+Colours are safe for colour-blind readers: cividis for scores, blue and vermilion of the Okabe-Ito palette for normal
+and abnormal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from PIL import Image
+from plotly.colors import sample_colorscale
+from scipy.ndimage import binary_dilation
+
+NORMAL_COLOUR = "#0072B2"
+ABNORMAL_COLOUR = "#D55E00"
+UNKNOWN_COLOUR = "#8A949E"
+SURFACE = (163, 172, 181)
+DEFECT = (213, 94, 0)
+OUTLINE = (255, 255, 255)
+COLOUR_SCALE = "Cividis"
+SHADE = 0.45  # share of a point's brightness that depends on its normal
+CLOUD_HEIGHT = 430
+HISTOGRAM_HEIGHT = 330
+GAP = 6  # pixels between the two images of a view
+
+Range = tuple[float, float]
+
+_DISTANCE = 1.75
+# Sensor frame: x to the right, y down, z away. The eye is where the sensor was; "up" is -y.
+VIEWPOINTS: Mapping[str, Mapping[str, tuple[float, float, float]]] = MappingProxyType({
+    "Sensor": {"eye": (0, 0, -1), "up": (0, -1, 0)},
+    "Left": {"eye": (-0.77, 0, -0.64), "up": (0, -1, 0)},
+    "Right": {"eye": (0.77, 0, -0.64), "up": (0, -1, 0)},
+    "Above": {"eye": (0, -0.77, -0.64), "up": (0, -0.64, 0.77)},
+    "Below": {"eye": (0, 0.77, -0.64), "up": (0, -0.64, -0.77)},
+})
+
+
+def camera(viewpoint: str) -> dict[str, dict[str, float]]:
+    """Plotly's camera for one of :data:`VIEWPOINTS`."""
+    place = VIEWPOINTS[viewpoint]
+    return {
+        "eye": dict(zip("xyz", (_DISTANCE * value for value in place["eye"]), strict=True)),
+        "up": dict(zip("xyz", place["up"], strict=True)),
+        "center": {"x": 0, "y": 0, "z": 0},
+    }
+
+
+def heat(values: np.ndarray, limits: Range) -> np.ndarray:
+    """Colours (..., 3) uint8 of scores; those outside ``limits`` take the colour of the nearer end."""
+    share = np.clip((values - limits[0]) / (limits[1] - limits[0]), 0, 1)
+    return _palette()[(share * 255).round().astype(np.uint8)]
+
+
+def view_image(
+    rendered: np.ndarray,
+    depth: np.ndarray,
+    foreground: np.ndarray,
+    anomaly_map: np.ndarray,
+    *,
+    opacity: float,
+    limits: Range,
+    truth: np.ndarray | None = None,
+) -> Image.Image:
+    """Rendered and depth image of one view beside each other, under its anomaly map.
+
+    Args:
+        rendered: (h, w) uint8.
+        depth: (h, w) uint8.
+        foreground: (h, w) bool; the map covers it alone.
+        anomaly_map: (h, w) scores.
+        opacity: of the map, 0 to 1.
+        limits: scores at the ends of the colour scale.
+        truth: (h, w) bool defect to outline.
+
+    Returns:
+        RGBA image, h by 2 w + 6 pixels; what is not part is transparent.
+    """
+    colours = heat(anomaly_map, limits)
+    rim = None if truth is None else binary_dilation(truth, iterations=2) & ~truth
+    halves = []
+    for grey in (rendered, depth):
+        blended = (1 - opacity) * grey[..., None] + opacity * colours
+        alpha = np.where(foreground, 255, 0)
+        if rim is not None:
+            blended[rim], alpha[rim] = DEFECT, 255
+        halves.append(np.dstack([blended, alpha]).round().astype(np.uint8))
+    gap = np.zeros((len(rendered), GAP, 4), dtype=np.uint8)
+    return Image.fromarray(np.hstack([halves[0], gap, halves[1]]))
+
+
+def cloud_figure(
+    points: np.ndarray,
+    normals: np.ndarray,
+    scores: np.ndarray,
+    mask: np.ndarray | None,
+    *,
+    viewpoint: str,
+    limits: Range,
+) -> go.Figure:
+    """One cloud twice: coloured by score, and by ground truth.
+
+    Args:
+        points: (m, 3) sensor frame.
+        normals: (m, 3) unit vectors; they shade the surface.
+        scores: (m,) point scores.
+        mask: (m,) bool ground truth; ``None`` leaves the second cloud grey.
+        viewpoint: one of :data:`VIEWPOINTS`.
+        limits: scores at the ends of the colour scale.
+    """
+    low, high = points.min(axis=0), points.max(axis=0)
+    place = ((points - (low + high) / 2) / max(float((high - low).max()) / 2, 1e-12)).round(4)
+    brightness = (1 - SHADE + SHADE * np.abs(normals[:, 2]))[:, None]
+    truth = np.tile(np.array(SURFACE), (len(points), 1))
+    if mask is not None:
+        truth[mask] = DEFECT
+    size = 3.2 if len(points) < 15_000 else 2.4
+    figure = go.Figure()
+    for scene, colours, hover in (("scene", heat(scores, limits), "%{text:.3f}"), ("scene2", truth, None)):
+        figure.add_trace(
+            go.Scatter3d(
+                x=place[:, 0],
+                y=place[:, 1],
+                z=place[:, 2],
+                scene=scene,
+                mode="markers",
+                marker={"size": size, "color": _hexadecimal(colours * brightness), "line": {"width": 0}},
+                text=scores.round(3) if hover else None,
+                hovertemplate=f"score {hover}<extra></extra>" if hover else None,
+                hoverinfo=None if hover else "skip",
+                showlegend=False,
+            )
+        )
+    figure.add_trace(_scale_bar(limits))
+    scene_layout = {
+        **{axis: {"visible": False, "range": [-1.05, 1.05]} for axis in ("xaxis", "yaxis", "zaxis")},
+        "aspectmode": "cube",
+        "camera": camera(viewpoint),
+        "dragmode": "orbit",
+        "bgcolor": "rgba(0,0,0,0)",
+    }
+    truth_title = "Ground truth: unknown" if mask is None else "Ground truth" if mask.any() else "Ground truth: no defect"
+    figure.update_layout(
+        scene={**scene_layout, "domain": {"x": [0, 0.495], "y": [0.1, 0.94]}},
+        scene2={**scene_layout, "domain": {"x": [0.505, 1], "y": [0.1, 0.94]}},
+        annotations=[_title("Point scores", 0.25, 1.0), _title(truth_title, 0.75, 1.0)],
+        height=CLOUD_HEIGHT,
+        margin={"l": 0, "r": 0, "t": 0, "b": 0},
+        uirevision="clouds",
+        paper_bgcolor="rgba(0,0,0,0)",
+    )
+    return figure
+
+
+def score_histogram(samples: pd.DataFrame, threshold: float | None) -> go.Figure:
+    """Object scores of normal, abnormal and unlabelled samples, and the threshold of the decision.
+
+    Args:
+        samples: columns ``label`` (0, 1, missing) and ``object_score``.
+        threshold: ``None`` where samples have different ones.
+    """
+    figure = go.Figure()
+    groups = (
+        ("normal", samples["label"] == 0, NORMAL_COLOUR, ""),
+        ("abnormal", samples["label"] == 1, ABNORMAL_COLOUR, "/"),
+        ("no label", samples["label"].isna(), UNKNOWN_COLOUR, ""),
+    )
+    for name, chosen, colour, pattern in groups:
+        if chosen.any():
+            figure.add_trace(
+                go.Histogram(
+                    x=samples.loc[chosen, "object_score"],
+                    name=f"{name} ({int(chosen.sum())})",
+                    xbins={"start": 0, "end": 1.0001, "size": 0.025},
+                    marker={"color": colour, "pattern": {"shape": pattern, "solidity": 0.35}},
+                    opacity=0.75,
+                    hovertemplate="score %{x}: %{y} samples<extra></extra>",
+                )
+            )
+    if threshold is not None:
+        figure.add_vline(
+            x=threshold, line={"dash": "dash", "width": 2}, annotation_text=f"threshold {threshold:.3f}"
+        )
+    figure.update_layout(
+        barmode="overlay",
+        height=HISTOGRAM_HEIGHT,
+        margin={"l": 0, "r": 0, "t": 30, "b": 0},
+        xaxis={"title": "object score", "range": [0, 1]},
+        yaxis={"title": "samples"},
+        legend={"orientation": "h", "x": 0, "y": 1.0, "yanchor": "bottom"},
+    )
+    return figure
+
+
+def _palette() -> np.ndarray:
+    """(256, 3) uint8 colours from low to high."""
+    colours = sample_colorscale(COLOUR_SCALE, list(np.linspace(0, 1, 256)), colortype="tuple")
+    return (np.array(colours) * 255).round().astype(np.uint8)
+
+
+def _hexadecimal(colours: np.ndarray) -> list[str]:
+    """(m, 3) colours, 0 to 255, as ``#rrggbb``."""
+    red, green, blue = colours.round().astype(int).T
+    return [f"#{value:06x}" for value in (red << 16) | (green << 8) | blue]
+
+
+def _scale_bar(limits: Range) -> go.Scatter3d:
+    """A trace without points that carries the colour bar."""
+    bar = {
+        "orientation": "h",
+        "x": 0.25,
+        "xanchor": "center",
+        "y": 0,
+        "yanchor": "bottom",
+        "len": 0.36,
+        "thickness": 10,
+        "tickvals": list(np.linspace(*limits, 5).round(2)),
+    }
+    marker = {
+        "color": [limits[0]],
+        "cmin": limits[0],
+        "cmax": limits[1],
+        "colorscale": COLOUR_SCALE,
+        "showscale": True,
+        "colorbar": bar,
+    }
+    return go.Scatter3d(x=[None], y=[None], z=[None], mode="markers", marker=marker, showlegend=False)
+
+
+def _title(text: str, x: float, y: float) -> dict[str, object]:
+    return {"text": text, "x": x, "y": y, "xref": "paper", "yref": "paper", "yanchor": "top", "showarrow": False}

@@ -1,0 +1,74 @@
+"""Prepares a whole data set: every sample of the index into the pack of its category; broken ones are listed."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from pathlib import Path
+
+import pandas as pd
+from tqdm import tqdm
+
+from gsclip.data.datasets import DATASETS
+from gsclip.data.preparation import prepare_sample
+from gsclip.data.sample import Sample
+from gsclip.errors import GsclipError, InputError
+from gsclip.parallel import ordered_map
+from gsclip.params import PrepareParams
+from gsclip.storage import write_csv, write_pack
+
+INDEX_FILE = "index.csv"
+REJECTED_FILE = "rejected.csv"
+
+
+def prepare_dataset(params: PrepareParams, folder: Path) -> pd.DataFrame:
+    """Write ``<category>.h5``, ``index.csv`` (accepted samples) and ``rejected.csv`` (name, problem) to a folder.
+
+    Returns:
+        The index of the accepted samples.
+
+    Raises:
+        GsclipError: when too many samples are rejected, or all of a category are.
+        InputError: when the data set itself cannot be read.
+    """
+    index = DATASETS[params.dataset].index(params)
+    rejected: list[dict[str, str]] = []
+    progress = tqdm(total=len(index), desc="prepare", unit="scan", mininterval=5)
+    rows = [row for _, row in index.iterrows()]
+    rows.sort(key=lambda row: row["category"])  # stable: the order within a category stays
+    samples = ordered_map(functools.partial(_prepare_row, params), rows)
+    for category, members in itertools.groupby(rows, key=lambda row: row["category"]):
+        with write_pack(folder / f"{category}.h5") as pack:
+            for row in members:
+                sample = next(samples)
+                if isinstance(sample, Sample):
+                    pack.add(row["name"], sample)
+                else:
+                    rejected.append({"name": row["name"], "problem": str(sample)})
+                progress.update()
+    progress.close()
+    accepted = index[~index["name"].isin([entry["name"] for entry in rejected])].reset_index(drop=True)
+    write_csv(folder / REJECTED_FILE, pd.DataFrame(rejected, columns=["name", "problem"]))
+    write_csv(folder / INDEX_FILE, accepted)
+    _check(index, accepted, rejected, params.rejected_share_limit, folder)
+    return accepted
+
+
+def _prepare_row(params: PrepareParams, row: pd.Series) -> Sample | InputError:
+    try:
+        return prepare_sample(DATASETS[params.dataset].read(params.root, row, params.seed), row["name"])
+    except InputError as error:
+        return error
+
+
+def _check(
+    index: pd.DataFrame, accepted: pd.DataFrame, rejected: list[dict[str, str]], limit: float, folder: Path
+) -> None:
+    remedy = f"see {folder / REJECTED_FILE}"
+    if len(rejected) > limit * len(index):
+        raise GsclipError(
+            f"{len(rejected)} of {len(index)} samples are rejected, more than prepare.rejected_share_limit; {remedy}"
+        )
+    empty = sorted(set(index["category"]) - set(accepted["category"]))
+    if empty:
+        raise GsclipError(f"all samples of {', '.join(empty)} are rejected; {remedy}")

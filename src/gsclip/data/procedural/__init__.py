@@ -1,0 +1,1 @@
+"""Procedural data set: parts as signed distance fields, defects made on the field, and a simulated sensor."""

@@ -1,0 +1,229 @@
+"""The procedural data set: scans of parts, flawless and damaged, from numbers alone.
+
+A scan depends on (seed, family, index, defect) and nothing else. Part and pose depend on (seed, family, index), so
+that scans of one index differ in the defect and in the noise.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from functools import cache
+
+import numpy as np
+import pandas as pd
+from scipy.ndimage import distance_transform_cdt, uniform_filter
+
+from gsclip.data.index import INDEX_COLUMNS, validate_index
+from gsclip.data.procedural.camera import Scene, compose
+from gsclip.data.procedural.casting import single_thread
+from gsclip.data.procedural.defects import KINDS, Surface, applicable_kinds, choose_site, make_defect
+from gsclip.data.procedural.families import FAMILIES
+from gsclip.data.procedural.part import Part
+from gsclip.data.procedural.sensor import Hits, measure, retrace, trace
+from gsclip.data.sample import Scan
+from gsclip.errors import GsclipError, InputError
+
+DATASET = "procedural"
+GRID = (240, 240)
+GOOD_SHARE = 0.4
+CHANGED = 0.15  # millimetres along the ray that count as a defect: 15 times the noise of the real sensor
+MASK_SHARE = (0.004, 0.04)  # of the part's pixels
+AIM_SHARE = (0.006, 0.026)  # drawn from, evenly in the logarithm
+MIN_POINTS_SHARE = 0.002  # of the part's points: defects that a damaged scan shows at least
+SCENES = 6  # parts and poses that are tried before a defect is given up
+SITES = 5  # places in each
+SIZES = 4  # sizes at each place
+
+
+def generate_scan(
+    family: str, index: int, defect: str | None, seed: int, *, grid: tuple[int, int] = GRID
+) -> Scan:
+    """One scan of the data set.
+
+    Args:
+        family: of :data:`gsclip.data.procedural.families.FAMILIES`.
+        index: number of the part within the family.
+        defect: of :func:`kinds`, or ``None`` for a flawless part.
+        seed: of the data set.
+        grid: (h, w) in pixels.
+
+    Returns:
+        Points in metres, sensor frame, and the exact ground truth: the pixels whose ray meets something else than
+        on the flawless part, by more than :data:`CHANGED`, with or without a measurement there.
+
+    Raises:
+        InputError: for an unknown family, for a kind of defect that the family cannot have, for negative numbers.
+        GsclipError: when no view shows a defect of the right size (not known to happen).
+    """
+    return _generate(family, index, defect, seed, grid)[1]
+
+
+def generate_pair(
+    family: str, index: int, defect: str, seed: int, *, grid: tuple[int, int] = GRID
+) -> tuple[Scan, Scan]:
+    """The same part in the same pose, flawless and damaged, each with its own noise.
+
+    The second is :func:`generate_scan` of the same arguments; see there.
+    """
+    return _generate(family, index, defect, seed, grid)
+
+
+@cache
+def kinds(family: str) -> tuple[str, ...]:
+    """Kinds of defect that a family can have.
+
+    Raises:
+        InputError: for an unknown family.
+    """
+    if family not in FAMILIES:
+        raise InputError(f"family {family!r}", "is not known", f"choose one of {', '.join(FAMILIES)}")
+    return applicable_kinds(FAMILIES[family].build(np.random.default_rng(0)))
+
+
+def procedural_index(categories: Sequence[str], samples_per_category: int, seed: int, split: str) -> pd.DataFrame:
+    """List the samples of a data set: 40 % good, the others of each kind in turn.
+
+    Args:
+        categories: families, each once.
+        samples_per_category: at least 1.
+        seed: decides which kind comes first in each category; to be given to :func:`generate_from_row` too.
+        split: ``train``, ``validation`` or ``test``.
+
+    Returns:
+        Rows as in :mod:`gsclip.data.index`.
+
+    Raises:
+        InputError: for an unknown family, no families, a repeated one, or a number below 1.
+    """
+    where = "procedural data set"
+    if samples_per_category < 1:
+        raise InputError(where, f"{samples_per_category} samples per category", "ask for at least 1")
+    if not categories or len(set(categories)) != len(categories):
+        raise InputError(where, "no categories, or one named twice", "name each family once")
+    rows = []
+    for category in categories:
+        start = int(_stream(seed, category).integers(len(kinds(category))))
+        damaged = 0
+        for number in range(samples_per_category):
+            # Spread evenly, so that any number of samples holds both.
+            good = int((number + 1) * GOOD_SHARE + 0.5) > int(number * GOOD_SHARE + 0.5)
+            defect = "good" if good else kinds(category)[(start + damaged) % len(kinds(category))]
+            damaged += not good
+            rows.append({
+                "name": f"{category}/{split}/{defect}/{number:03d}",
+                "dataset": DATASET,
+                "category": category,
+                "split": split,
+                "defect": defect,
+                "label": int(not good),
+                "scan_path": "",
+                "mask_path": "",
+                "color_path": "",
+            })
+    return validate_index(pd.DataFrame(rows, columns=list(INDEX_COLUMNS)), where)
+
+
+def generate_from_row(row: pd.Series, seed: int) -> Scan:
+    """Generate the scan of one row of :func:`procedural_index`.
+
+    Raises:
+        InputError: when the row is not one of this data set.
+    """
+    number = str(row["name"]).rsplit("/", 1)[-1]
+    if row["dataset"] != DATASET or not number.isdigit():
+        raise InputError(str(row["name"]), "is no sample of the procedural data set", "read it with its own reader")
+    split_seed = int(_stream(seed, str(row["split"])).integers(2**31))
+    return generate_scan(row["category"], int(number), None if row["label"] == 0 else row["defect"], split_seed)
+
+
+def _generate(
+    family: str, index: int, defect: str | None, seed: int, grid: tuple[int, int]
+) -> tuple[Scan, Scan]:
+    """The flawless and the damaged scan; the same twice where there is no defect."""
+    if defect is not None and defect not in kinds(family):
+        problem = "cannot be had by this family" if defect in KINDS else "is not known"
+        raise InputError(f"{family}, defect {defect!r}", problem, f"choose one of {', '.join(kinds(family))}")
+    with single_thread():
+        for attempt in range(SCENES):
+            part, scene, before = _scene(family, index, seed, attempt, grid)
+            rng = _stream(seed, family, index, "good", "sensor")
+            good = Scan(measure(scene, before, rng), np.zeros(grid, dtype=bool))
+            if defect is None:
+                return good, good
+            damaged = _damaged(part, scene, before, defect, (seed, family, index, attempt))
+            if damaged is not None:
+                return good, damaged
+    raise GsclipError(f"{family} {index}, seed {seed}: no view of {SCENES} shows a defect of the kind {defect}")
+
+
+def _scene(
+    family: str, index: int, seed: int, attempt: int, grid: tuple[int, int]
+) -> tuple[Part, Scene, Hits]:
+    part = FAMILIES[family].build(_stream(seed, family, index, attempt, "part"))
+    scene = compose(part, _stream(seed, family, index, attempt, "pose"), grid)
+    return part, scene, trace(part.field(), scene)
+
+
+def _damaged(
+    part: Part, scene: Scene, before: Hits, defect: str, key: tuple[int, str, int, int]
+) -> Scan | None:
+    """A scan with a defect of the right size, or ``None`` where a few tries give none."""
+    rng = _stream(*key, defect)
+    surface = _surface(part, scene, before)
+    pixels = int(before.part.sum())
+    for _ in range(SITES):
+        aim = float(np.exp(rng.uniform(*np.log(AIM_SHARE))))
+        size = 2 * scene.pitch * float(np.sqrt(aim * pixels / np.pi))
+        site_seed = int(rng.integers(2**31))
+        for _ in range(SIZES):
+            draw = np.random.default_rng(site_seed)
+            site = choose_site(part, defect, surface, size, draw)
+            if site is None:
+                break
+            damage = make_defect(part, defect, site, surface, draw)
+            after = retrace(damage.field, scene, before, damage.centre, damage.reach)
+            mask = np.abs(after.range - before.range) > CHANGED
+            share = mask.sum() / pixels
+            if MASK_SHARE[0] <= share <= MASK_SHARE[1]:
+                points = measure(scene, after, _stream(*key, defect, "sensor"))
+                shown = mask & after.part & np.isfinite(points[..., 2])
+                if shown.sum() >= MIN_POINTS_SHARE * pixels:
+                    return Scan(points, mask)
+            size *= float(np.clip(np.sqrt(aim / max(share, 1e-4)), 0.5, 2.0))
+    return None
+
+
+def _surface(part: Part, scene: Scene, hits: Hits) -> Surface:
+    """What a flawless part shows, in the part's frame."""
+    import torch
+
+    origins, directions = scene.part_rays()
+    seen = (hits.part & np.isfinite(hits.range)).ravel()
+    points = (origins + directions * torch.from_numpy(hits.range.ravel()))[:, seen]
+    step = 3 * scene.pitch
+    jump = np.zeros(scene.grid, dtype=bool)
+    filled = np.where(hits.part, hits.range, scene.table)
+    for axis in (0, 1):
+        jump |= np.abs(np.roll(filled, 1, axis) - filled) > step
+    interior = distance_transform_cdt(hits.part & ~jump).astype(np.float64)
+    mean = np.stack([uniform_filter(n.reshape(scene.grid), 9, mode="constant") for n in hits.normals])
+    covered = uniform_filter(hits.part.astype(np.float64), 9, mode="constant")
+    rough = 1.0 - np.linalg.norm(mean, axis=0) / np.maximum(covered, 1e-6)
+    return Surface(
+        points=points.numpy().T.astype(np.float64),
+        normals=hits.normals[:, seen].T.astype(np.float64),
+        interior=interior.ravel()[seen],
+        rough=np.clip(rough, 0.0, None).ravel()[seen],
+        elements=part.element_numbers(points, max(0.15, 0.3 * part.blend)).numpy(),
+        pitch=scene.pitch,
+        view=-scene.rotation.T @ (scene.position / np.linalg.norm(scene.position)),
+    )
+
+
+def _stream(seed: int, *keys: str | int) -> np.random.Generator:
+    """Random numbers of their own for each key, the same on every machine."""
+    if seed < 0 or any(isinstance(key, int) and key < 0 for key in keys):
+        raise InputError("procedural data set", "a seed or an index is negative", "count from 0")
+    words = [zlib.crc32(key.encode()) if isinstance(key, str) else key for key in keys]
+    return np.random.default_rng(np.random.SeedSequence([seed, *words]))

@@ -1,0 +1,424 @@
+"""Defects made on the field of a part, so that the ground truth is what changes on the surface.
+
+Every maker takes a :class:`Site` on the visible surface and returns the damaged field with a ball outside of which
+the surface is as before. Lengths are in millimetres, in the part's frame.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gsclip.data.procedural.part import Part
+from gsclip.data.procedural.sdf import (
+    Field,
+    capsule,
+    column,
+    gradient,
+    intersect,
+    noise,
+    rotate,
+    smooth_minimum,
+    sphere,
+    subtract,
+    torus,
+    translate,
+    union,
+)
+
+
+@dataclass(frozen=True)
+class Surface:
+    """What the sensor sees of a flawless part.
+
+    Attributes:
+        points: (n, 3) float64 where rays meet the part.
+        normals: (n, 3) float64 unit vectors, outwards.
+        interior: (n,) float64 pixels to the silhouette or the nearest step in range.
+        rough: (n,) float64 from 0 on, how much the normals vary around each point.
+        elements: (n,) int64 number of the repeated element each point lies on, -1 for the body.
+        pitch: distance between neighbouring points on a frontal face.
+        view: (3,) float64 unit vector from the part to the sensor.
+    """
+
+    points: np.ndarray
+    normals: np.ndarray
+    interior: np.ndarray
+    rough: np.ndarray
+    elements: np.ndarray
+    pitch: float
+    view: np.ndarray
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where and how large a defect is to be.
+
+    Attributes:
+        anchor: (3,) point of the visible surface.
+        normal: (3,) unit vector outwards, of the surface's lie at the scale of the defect.
+        size: diameter of a disc as large as the defect is meant to look.
+        element: number of the element struck; -1 for kinds that strike the surface anywhere.
+    """
+
+    anchor: np.ndarray
+    normal: np.ndarray
+    size: float
+    element: int
+
+
+@dataclass(frozen=True)
+class Damage:
+    """A damaged part.
+
+    Attributes:
+        field: of the damaged part.
+        centre: (3,) of a ball outside of which the surface is as before.
+        reach: radius of the ball.
+    """
+
+    field: Field
+    centre: np.ndarray
+    reach: float
+
+
+Maker = Callable[[Part, Site, Surface, np.random.Generator], Damage]
+
+MIN_DEPTH, MAX_DEPTH = 0.35, 4.0  # millimetres by which a defect displaces the surface
+MIN_INTERIOR = 4.0  # pixels from the silhouette, for defects on a face
+NOT_STEEPER = 0.42  # cosine of the angle between view and normal (65 degrees) at an anchor
+FEW_POINTS = 12  # visible points of an element worth striking
+CAPSULES = 9  # segments of a crack's path
+
+
+def choose_site(part: Part, kind: str, surface: Surface, size: float, rng: np.random.Generator) -> Site | None:
+    """Find a place for a defect on what is visible.
+
+    Args:
+        part: the flawless part.
+        kind: of :data:`KINDS`.
+        surface: what the sensor sees of it.
+        size: diameter in millimetres of a disc as large as the defect is meant to look.
+        rng: decides.
+
+    Returns:
+        A place, or ``None`` where the kind finds none in this view.
+    """
+    if kind in ELEMENT_KINDS:
+        return _element_site(surface, size, rng)
+    facing = surface.normals @ surface.view > NOT_STEEPER
+    weights = facing.astype(np.float64)
+    if kind == "break":
+        weights *= (surface.interior < 0.25 * size / surface.pitch + 2) * (surface.interior >= 1)
+    else:
+        weights *= surface.interior > MIN_INTERIOR
+    if kind == "flattening":
+        weights *= surface.rough**2 + 1e-6
+    if weights.sum() <= 0:
+        return None
+    number = int(rng.choice(len(weights), p=weights / weights.sum()))
+    anchor = surface.points[number]
+    normal = _unit(np.asarray(gradient(part.field(), column(anchor), 0.3 * size).numpy()[:, 0], dtype=np.float64))
+    if normal @ surface.normals[number] < 0.2:
+        normal = surface.normals[number]
+    return Site(anchor=anchor, normal=normal, size=size, element=-1)
+
+
+def make_defect(part: Part, kind: str, site: Site, surface: Surface, rng: np.random.Generator) -> Damage:
+    """Damage a part.
+
+    Args:
+        part: the flawless part.
+        kind: of :data:`KINDS`.
+        site: from :func:`choose_site` for the same kind.
+        surface: what the sensor sees of the flawless part.
+        rng: decides the defect's shape.
+    """
+    return _MAKERS[kind](part, site, surface, rng)
+
+
+def _element_site(surface: Surface, size: float, rng: np.random.Generator) -> Site | None:
+    numbers, counts = np.unique(surface.elements[surface.elements >= 0], return_counts=True)
+    numbers, counts = numbers[counts >= FEW_POINTS], counts[counts >= FEW_POINTS]
+    if len(numbers) == 0:
+        return None
+    # Siblings seen well are struck more often; the others still are.
+    element = int(rng.choice(numbers, p=counts / counts.sum()))
+    mine = surface.elements == element
+    anchor = surface.points[mine][int(rng.integers(mine.sum()))]
+    return Site(anchor=anchor, normal=_unit(surface.normals[mine].mean(axis=0)), size=size, element=element)
+
+
+def _bulge(part: Part, site: Site, surface: Surface, rng: np.random.Generator) -> Damage:
+    """Material raised over a disc: a lump on the surface, or a swelling that keeps its structure."""
+    height = _depth(site.size * rng.uniform(0.18, 0.4))
+    if rng.random() < 0.5:
+        return _swelling(part, site, height)
+    cap = _cap(site, height, 1.0)
+    base = part.field()
+    blend = 0.5 * height
+    return Damage(lambda p: smooth_minimum(base(p), cap(p), blend), site.anchor, 0.9 * site.size + height + blend)
+
+
+def _concavity(part: Part, site: Site, surface: Surface, rng: np.random.Generator) -> Damage:
+    """A dent: a cap pressed in smoothly, or a sinking that keeps the surface's structure."""
+    depth = _depth(site.size * rng.uniform(0.15, 0.35))
+    if rng.random() < 0.5:
+        return _swelling(part, site, -depth)
+    blend = 0.4 * depth
+    return Damage(
+        subtract(part.field(), _cap(site, depth, -1.0), blend=blend), site.anchor, 0.9 * site.size + depth + blend
+    )
+
+
+def _hole(part: Part, site: Site, surface: Surface, rng: np.random.Generator) -> Damage:
+    """A drilled crater, with a raised rim half of the time."""
+    radius = float(np.clip(0.5 * site.size * rng.uniform(0.7, 0.9), 0.5, 3.0))
+    depth = _depth(radius * rng.uniform(0.7, 1.6))
+    lean = _unit(site.normal + 0.3 * rng.normal(size=3) * 0.5)
+    drill = capsule(site.anchor + lean * 2 * radius, site.anchor - lean * (depth - 0.6 * radius), radius)
+    field = subtract(part.field(), drill, blend=0.15 * radius)
+    if rng.random() < 0.5:
+        ring = rotate(torus(1.15 * radius, 0.22 * radius), _frame(lean))
+        field = subtract(union(part.field(), translate(ring, site.anchor)), drill, blend=0.1 * radius)
+    return Damage(field, site.anchor, 3.2 * radius + depth)
+
+
+def _crack(part: Part, site: Site, surface: Surface, rng: np.random.Generator) -> Damage:
+    """A thin jagged path, deepest in its middle."""
+    width = max(0.35, 0.9 * surface.pitch, 0.07 * site.size)
+    length = float(np.clip(1.3 * site.size**2 / width / 4, 1.5 * site.size, 4.0 * site.size))
+    path = _path(part, site, length, CAPSULES, 0.35, rng)
+    depth = np.linspace(-1, 1, len(path))
+    radii = width * (1.0 - 0.5 * depth**2) * rng.uniform(0.85, 1.15, size=len(path))
+    segments = list(zip(path[:-1], path[1:], (radii[:-1] + radii[1:]) / 2, strict=True))
+    tools = [capsule(a, b, float(r)) for a, b, r in segments]
+    return Damage(subtract(part.field(), union(*tools)), *_ball(path, 1.5 * width))
+
+
+def _scratch(part: Part, site: Site, surface: Surface, rng: np.random.Generator) -> Damage:
+    """A long shallow groove of nearly straight course."""
+    depth = max(MIN_DEPTH, 0.09 * site.size) * rng.uniform(1.0, 1.4)
+    radius = depth * rng.uniform(1.1, 1.8)
+    width = 2 * math.sqrt(max(radius**2 - (radius - depth) ** 2, 1e-6))
+    length = float(np.clip(0.8 * site.size**2 / width, 1.2 * site.size, 4.5 * site.size))
+    path = _path(part, site, length, 4, 0.04, rng) + site.normal * (radius - depth)
+    tools = [capsule(a, b, radius) for a, b in zip(path[:-1], path[1:], strict=True)]
+    return Damage(subtract(part.field(), union(*tools), blend=0.1 * radius), *_ball(path, 1.2 * radius))
+
+
+def _flattening(part: Part, site: Site, surface: Surface, rng: np.random.Generator) -> Damage:
+    """Ridges milled off: a patch cut down to a lumpy plane."""
+    depth = _depth(site.size * rng.uniform(0.08, 0.16))
+    stretch = rng.uniform(0.8, 1.4)
+    along = _tangent(site.normal, rng)
+    across = np.cross(site.normal, along)
+    axes = np.stack([along / stretch, across * stretch, site.normal])
+    radius = 0.6 * site.size
+    top = _outermost(surface, site, 0.5 * site.size)
+    plane = _halfspace(site.anchor + site.normal * (top - depth), -site.normal)
+    lumps = noise(rng, 0.5 * site.size, 0.12 * depth)
+    matrix, anchor = torch.as_tensor(axes.astype(np.float32)), column(site.anchor)
+    shrink = 1.0 / max(stretch, 1.0 / stretch)
+
+    def tool(p: Tensor) -> Tensor:
+        inside = (plane(p) + lumps(p)) * 0.7
+        q = matrix @ (p - anchor)
+        pillar = (torch.sqrt(q[0] * q[0] + q[1] * q[1]) - radius) * shrink
+        return torch.maximum(torch.maximum(inside, pillar), (q[2].abs() - radius) * shrink)
+
+    return Damage(subtract(part.field(), tool, blend=0.2 * depth), site.anchor, 2.2 * radius * stretch + depth)
+
+
+def _break(part: Part, site: Site, surface: Surface, rng: np.random.Generator) -> Damage:
+    """A chunk chipped off an edge, with a rough fracture face."""
+    chunk, radius = _chunk(part, site, surface, rng)
+    return Damage(subtract(part.field(), chunk), site.anchor, 1.4 * radius)
+
+
+def _chunk(part: Part, site: Site, surface: Surface, rng: np.random.Generator) -> tuple[Field, float]:
+    """Tool that takes a bite at the site, and its radius."""
+    near = np.linalg.norm(surface.points - site.anchor, axis=1) < 0.7 * site.size
+    outwards = site.anchor - surface.points[near].mean(axis=0)
+    direction = _unit(0.6 * site.normal + _unit(outwards + 1e-6) + 0.2 * rng.normal(size=3))
+    radius = 0.6 * site.size
+    depth = _depth(site.size * rng.uniform(0.15, 0.3))
+    rough = noise(rng, 0.35 * site.size, 0.2 * depth)
+    # A large ball from outside leaves a nearly flat face with a curved border.
+    ball = translate(sphere(2 * radius), site.anchor + direction * (2 * radius - depth))
+    limit = translate(sphere(radius), site.anchor)
+    bite = intersect(ball, limit, blend=0.15 * radius)
+    return (lambda p: (bite(p) + rough(p)) * 0.6), radius
+
+
+def _bend(part: Part, site: Site, surface: Surface, rng: np.random.Generator) -> Damage:
+    """One element pushed out of its row: turned about its root, the rest of the way shifted."""
+    points = surface.points[surface.elements == site.element]
+    heights = part.body(torch.as_tensor(points.T.astype(np.float32))).numpy()
+    root, tip = points[int(heights.argmin())], points[int(heights.argmax())]
+    lever = float(np.linalg.norm(tip - root)) + 1e-6
+    aim = float(np.clip(site.size * rng.uniform(0.25, 0.5), 0.5, MAX_DEPTH))
+    direction = _tangent(_unit(tip - root), rng)
+    angle = min(aim / lever, math.radians(32))
+    turn = _about(np.cross(_unit(tip - root), direction), angle)
+    shift = direction * max(0.0, aim - angle * lever) * 0.6
+    element, gone = part.single(site.element), part.elements((site.element,))
+    pivot = column(root)
+    moved = translate(rotate(lambda p: element(p + pivot), turn), root + shift)
+    centre, reach = _extent(part, site.element)
+    return Damage(
+        part.assemble(lambda p: torch.minimum(gone(p), moved(p))), centre, reach + aim + part.blend + 0.5
+    )
+
+
+def _missing_element(part: Part, site: Site, surface: Surface, rng: np.random.Generator) -> Damage:
+    """One element gone, or broken off to a stump where it is large."""
+    gone = part.elements((site.element,))
+    centre, reach = _extent(part, site.element)
+    mine = surface.elements == site.element
+    looks = 2 * surface.pitch * math.sqrt(mine.sum() / math.pi)
+    if looks < 1.3 * site.size:
+        return Damage(part.assemble(gone), centre, reach + part.blend + 0.5)
+    points = surface.points[mine]
+    heights = part.body(torch.as_tensor(points.T.astype(np.float32))).numpy()
+    # What stays: the part of the element on the root's side of a rough plane.
+    root, tip = points[int(heights.argmin())], points[int(heights.argmax())]
+    direction = _unit(tip - root)
+    along = (points - root) @ direction
+    cut = float(np.quantile(along, 1.0 - min(1.0, (site.size / looks) ** 2)))
+    stay = _halfspace(root + direction * cut, direction)
+    rough = noise(rng, 0.3 * looks, 0.03 * looks)
+    element = part.single(site.element)
+
+    def stump(p: Tensor) -> Tensor:
+        return torch.maximum(element(p), (stay(p) + rough(p)) * 0.6)
+
+    return Damage(
+        part.assemble(lambda p: torch.minimum(gone(p), stump(p))), centre, reach + part.blend + 0.5
+    )
+
+
+_MAKERS: Mapping[str, Maker] = MappingProxyType({
+    "bulge": _bulge,
+    "concavity": _concavity,
+    "hole": _hole,
+    "crack": _crack,
+    "break": _break,
+    "bend": _bend,
+    "scratch": _scratch,
+    "flattening": _flattening,
+    "missing_element": _missing_element,
+})
+KINDS = tuple(_MAKERS)
+"""Every kind of defect."""
+ELEMENT_KINDS = ("bend", "missing_element")
+"""Kinds that strike one of the repeated elements."""
+
+
+def applicable_kinds(part: Part) -> tuple[str, ...]:
+    """Kinds of defect that a part can have: an element that is a cut can be missing, yet not bent."""
+    alone = part.repeat.count < 2
+    return tuple(
+        kind for kind in KINDS if not (kind in ELEMENT_KINDS and alone) and not (kind == "bend" and part.removes)
+    )
+
+
+def _swelling(part: Part, site: Site, height: float) -> Damage:
+    """The surface moved by a bell of ``height`` along its normals."""
+    base, anchor = part.field(), column(site.anchor)
+    width = site.size / 3.4
+    steepness = 1.0 / (1.0 + 0.61 * abs(height) / width)
+
+    def field(p: Tensor) -> Tensor:
+        bell = torch.exp((p - anchor).square().sum(dim=0) * (-0.5 / width**2)) * height
+        return (base(p) - bell) * steepness
+
+    return Damage(field, site.anchor, 4.0 * width + abs(height))
+
+
+def _cap(site: Site, height: float, side: float) -> Field:
+    """Ball that cuts the surface's plane in a disc of the site's size and rises ``height`` to one side of it."""
+    radius = ((0.5 * site.size) ** 2 + height**2) / (2 * height)
+    return translate(sphere(radius), site.anchor - side * site.normal * (radius - height))
+
+
+def _path(
+    part: Part, site: Site, length: float, segments: int, wobble: float, rng: np.random.Generator
+) -> np.ndarray:
+    """(segments + 1, 3) points of a line over the surface, through the anchor."""
+    along = _tangent(site.normal, rng)
+    across = np.cross(site.normal, along)
+    ticks = np.linspace(-0.5, 0.5, segments + 1)
+    offsets = wobble * length * rng.uniform(-0.5, 0.5, size=segments + 1)
+    path = site.anchor + length * ticks[:, None] * along + offsets[:, None] * across
+    field = part.field()
+    points = torch.as_tensor(path.T.astype(np.float32))
+    for _ in range(6):  # onto the surface
+        points = points - gradient(field, points, 0.05 * site.size) * field(points)
+    return np.asarray(points.numpy().T, dtype=np.float64)
+
+
+def _ball(points: np.ndarray, margin: float) -> tuple[np.ndarray, float]:
+    """Centre and radius of a ball about (n, 3) points, with a margin."""
+    centre = (points.min(axis=0) + points.max(axis=0)) / 2
+    return centre, float(np.linalg.norm(points - centre, axis=1).max()) + margin
+
+
+def _extent(part: Part, element: int, ticks: int = 28) -> tuple[np.ndarray, float]:
+    """Centre and radius of a ball that holds what of an element matters: where it meets body or air in the bound."""
+    axis = np.linspace(-part.bound, part.bound, ticks)
+    grid = np.stack(np.meshgrid(axis, axis, axis, indexing="ij")).reshape(3, -1)
+    points = torch.as_tensor(grid.astype(np.float32))
+    cell = axis[1] - axis[0]
+    held = part.single(element)(points) < cell
+    if part.removes:
+        held &= part.body(points) < cell
+    inside = grid[:, held.numpy()].T
+    return _ball(inside, cell) if len(inside) else (np.zeros(3), part.bound)
+
+
+def _outermost(surface: Surface, site: Site, radius: float) -> float:
+    """Height over the anchor, along the normal, of the highest ridge nearby (the 90th percentile)."""
+    offsets = surface.points - site.anchor
+    near = np.linalg.norm(offsets, axis=1) < radius
+    return float(np.quantile(offsets[near] @ site.normal, 0.9)) if near.any() else 0.0
+
+
+def _depth(value: float) -> float:
+    return float(np.clip(value, MIN_DEPTH, MAX_DEPTH))
+
+
+def _unit(vector: np.ndarray) -> np.ndarray:
+    return np.asarray(vector / max(float(np.linalg.norm(vector)), 1e-12))
+
+
+def _tangent(normal: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Random unit vector at right angles to ``normal``."""
+    vector = rng.normal(size=3)
+    return _unit(vector - normal * (vector @ normal))
+
+
+def _frame(normal: np.ndarray) -> np.ndarray:
+    """Rotation (3, 3) that takes the z axis to ``normal``."""
+    other = np.eye(3)[int(np.abs(normal).argmin())]
+    first = _unit(np.cross(other, normal))
+    return np.stack([first, np.cross(normal, first), normal], axis=1)
+
+
+def _about(axis: np.ndarray, angle: float) -> np.ndarray:
+    """Rotation (3, 3) by ``angle`` radians about a unit vector."""
+    x, y, z = _unit(axis)
+    skew = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
+    return np.asarray(np.eye(3) + math.sin(angle) * skew + (1 - math.cos(angle)) * (skew @ skew))
+
+
+def _halfspace(point: np.ndarray, normal: np.ndarray) -> Field:
+    """What lies behind the plane through ``point``."""
+    direction, level = column(normal), float(point @ normal)
+    return lambda p: (direction * p).sum(dim=0) - level

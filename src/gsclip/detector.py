@@ -1,0 +1,275 @@
+"""The detector: both stages put together, from the points of a part to its scores. Saved and loaded as one folder.
+
+==========================  =====================================================================
+``config.json``             architecture, decision threshold, and what it was trained on
+``prompts.safetensors``     stage 1: PointNet++, shape prompt, GDDM, context and deep tokens
+``refinement.safetensors``  stage 2: SRM
+``depth_stream/``           stage 2: LoRA of the depth stream, in PEFT's own format
+==========================  =====================================================================
+
+The backbone itself is not in the folder: it is named in the configuration and loaded by
+:mod:`gsclip.features.backbone`.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from pydantic import BaseModel, ConfigDict, ValidationError
+from torch import Tensor, nn
+
+from gsclip.data.preparation import prepare_sample
+from gsclip.data.sample import Sample, Scan
+from gsclip.errors import InputError
+from gsclip.features.backbone import Backbone, load_backbone
+from gsclip.features.encode import ViewTokens, depth_images, encode_views, rendered_tokens
+from gsclip.features.types import VisualEncoder
+from gsclip.params import FeaturesParams, PredictParams, RenderParams, Stage1Params, Stage2Params
+from gsclip.prompts.geometry_prompts import GeometryAwarePrompts
+from gsclip.prompts.grouping import Grouping, group_points, stack_groupings
+from gsclip.scores.prediction import Prediction
+from gsclip.scores.scoring import score_views
+from gsclip.storage import atomic_directory, save_module, write_json
+from gsclip.streams.depth_lora import build_depth_stream, load_depth_stream
+from gsclip.streams.refinement import SynergisticRefinement
+from gsclip.views.renderer import render_views
+from gsclip.views.views import Views
+
+CONFIG_FILE = "config.json"
+PROMPTS_FILE = "prompts.safetensors"
+REFINEMENT_FILE = "refinement.safetensors"
+DEPTH_STREAM_FOLDER = "depth_stream"
+TRAIN_AGAIN = "copy the model again, or train it with `dvc repro`"
+
+
+class DetectorConfig(BaseModel):
+    """What it takes to build a detector, its decision threshold, and where it comes from.
+
+    Attributes:
+        render: views.
+        features: backbone.
+        stage1: prompts.
+        stage2: streams.
+        predict: from maps to scores.
+        threshold: object scores at or above it are decided abnormal; ``None`` before calibration.
+        trained_on: facts for reports: data set, categories, samples, protocol, seeds.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    render: RenderParams
+    features: FeaturesParams
+    stage1: Stage1Params
+    stage2: Stage2Params
+    predict: PredictParams
+    threshold: float | None = None
+    trained_on: dict[str, Any] = {}
+
+
+class Detector:
+    """GS-CLIP with frozen weights, ready to score.
+
+    Args:
+        config: architecture.
+        backbone: the loaded backbone that the configuration names.
+        prompts: stage 1.
+        depth_stream: stage 2, with LoRA; ``None`` when the depth stream is switched off.
+        refinement: stage 2, SRM; ``None`` exactly when ``depth_stream`` is.
+    """
+
+    def __init__(
+        self,
+        config: DetectorConfig,
+        backbone: Backbone,
+        prompts: GeometryAwarePrompts,
+        depth_stream: VisualEncoder | None,
+        refinement: SynergisticRefinement | None,
+    ) -> None:
+        self.config = config
+        self.backbone = backbone
+        self.prompts = prompts.eval()
+        self.depth_stream = None if depth_stream is None else depth_stream.eval()
+        self.refinement = None if refinement is None else refinement.eval()
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path) -> Detector:
+        """Load a detector that :meth:`save` or the pipeline wrote.
+
+        Raises:
+            InputError: when the folder holds no complete detector.
+        """
+        folder = Path(folder)
+        remedy = "name the folder of a trained model (models/gsclip after `dvc repro`)"
+        try:
+            config = DetectorConfig.model_validate(json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8")))
+        except OSError as error:
+            raise InputError(folder, f"holds no model ({CONFIG_FILE} not found)", remedy) from error
+        except (ValidationError, ValueError) as error:
+            problem = f"is no configuration of a detector ({_one_line(error)})"
+            raise InputError(folder / CONFIG_FILE, problem, remedy) from error
+        backbone = load_backbone(*config.features.backbone_arguments)
+        prompts = load_prompts(folder, backbone, config.stage1)
+        return cls(config, backbone, prompts, *load_streams(folder, backbone, config.stage2))
+
+    def save(self, folder: str | Path) -> None:
+        """Write the detector; the folder appears whole or not at all, and holds the same bytes for the same weights."""
+        with atomic_directory(folder) as temporary:
+            write_json(temporary / CONFIG_FILE, self.config.model_dump(mode="json"))
+            save_module(self.prompts, temporary / PROMPTS_FILE)
+            if self.depth_stream is not None and self.refinement is not None:
+                save_streams(temporary, self.depth_stream, self.refinement)
+
+    def render(self, sample: Sample) -> Views:
+        """Views of a sample, as the detector was trained on them."""
+        config = self.config.render
+        return render_views(sample, image_size=config.image_size, cameras=config.cameras, views=config.views)
+
+    def encode(self, views: Views) -> ViewTokens:
+        """Tokens of the rendered stream."""
+        config = self.config.features
+        return rendered_tokens(
+            self.backbone, views, local_blocks=config.local_blocks, local_layers=config.local_layers
+        )
+
+    def group(self, sample: Sample) -> Grouping:
+        """Cloud that PointNet++ sees, with its neighbourhoods."""
+        return group_points(sample.points, self.config.features.cloud_points)
+
+    @torch.no_grad()
+    def text_features(self, grouping: Grouping) -> Float[Tensor, "2 d"]:
+        """Unit text features of one object: normal, abnormal."""
+        return self.prompts(self.backbone.clip, stack_groupings([grouping]))[0]
+
+    @torch.no_grad()
+    def refine(self, views: Views, rendered: ViewTokens) -> Float[Tensor, "v t d"]:
+        """Tokens G of every view: both streams refined, or the rendered stream alone."""
+        tokens = torch.from_numpy(rendered.tokens).float()
+        if self.depth_stream is None or self.refinement is None:
+            return tokens
+        config = self.config.features
+        depth = encode_views(
+            self.backbone,
+            self.depth_stream,
+            depth_images(views),
+            local_blocks=config.local_blocks,
+            local_layers=config.local_layers,
+        )
+        return self.refinement(tokens[None], depth[None])[0]
+
+    def predict(
+        self, sample: Sample, views: Views, rendered: ViewTokens | None = None, grouping: Grouping | None = None
+    ) -> Prediction:
+        """Score a prepared and rendered sample; tokens and grouping are computed where they are not given."""
+        return score_views(
+            sample,
+            views,
+            self.refine(views, rendered or self.encode(views)),
+            self.text_features(grouping or self.group(sample)),
+            smoothing=self.config.predict.smoothing,
+            map_weight=self.config.predict.map_weight,
+        )
+
+    def score(self, points: np.ndarray) -> Prediction:
+        """Score a scan.
+
+        Args:
+            points: (h, w, 3) organised scan, its background is removed; or (n, 3) points of one part.
+
+        Returns:
+            Scores; those of points are in the order of the part's points (see
+            :func:`~gsclip.data.preparation.prepare_sample`).
+
+        Raises:
+            InputError: when the scan cannot be used.
+        """
+        sample = prepare_sample(Scan(np.asarray(points, dtype=np.float32)))
+        return self.predict(sample, self.render(sample))
+
+    def decide(self, object_score: float) -> int | None:
+        """1 for abnormal, 0 for normal; ``None`` for a detector without threshold."""
+        return None if self.config.threshold is None else int(object_score >= self.config.threshold)
+
+
+def build_prompts(backbone: Backbone, stage1: Stage1Params) -> GeometryAwarePrompts:
+    """Build stage 1's module with fresh weights (seed it before)."""
+    return GeometryAwarePrompts(
+        backbone.clip,
+        backbone.tokenizer,
+        shape_prompt=stage1.shape_prompt,
+        defect_prompt=stage1.defect_prompt,
+        context_tokens=stage1.context_tokens,
+        deep_tokens=stage1.deep_tokens,
+        prototypes=stage1.prototypes,
+        outliers=stage1.outliers,
+        defect_tokens=stage1.defect_tokens,
+    )
+
+
+def build_streams(backbone: Backbone, stage2: Stage2Params) -> tuple[VisualEncoder, SynergisticRefinement]:
+    """Build depth stream and SRM with fresh weights (seed them before)."""
+    depth_stream = build_depth_stream(
+        backbone.clip.visual,
+        rank=stage2.lora_rank,
+        alpha=stage2.lora_alpha,
+        dropout=stage2.lora_dropout,
+    )
+    return depth_stream, SynergisticRefinement(backbone.dimension)
+
+
+def load_prompts(folder: Path, backbone: Backbone, stage1: Stage1Params) -> GeometryAwarePrompts:
+    """Build stage 1's module with the weights in a folder.
+
+    Raises:
+        InputError: when the weights are missing or do not fit.
+    """
+    prompts = build_prompts(backbone, stage1)
+    _load_state(prompts, folder / PROMPTS_FILE)
+    return prompts
+
+
+def load_streams(
+    folder: Path, backbone: Backbone, stage2: Stage2Params
+) -> tuple[VisualEncoder, SynergisticRefinement] | tuple[None, None]:
+    """Build depth stream and SRM with the weights in a folder; nothing when the depth stream is switched off.
+
+    Raises:
+        InputError: when the weights are missing or do not fit.
+    """
+    if not stage2.depth_stream:
+        return None, None
+    refinement = SynergisticRefinement(backbone.dimension)
+    _load_state(refinement, folder / REFINEMENT_FILE)
+    adapter = folder / DEPTH_STREAM_FOLDER
+    if not adapter.is_dir():  # PEFT would look for it on a hub
+        raise InputError(adapter, "adapter of the depth stream not found", TRAIN_AGAIN)
+    try:
+        return load_depth_stream(backbone.clip.visual, str(adapter)), refinement
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
+        raise InputError(adapter, f"cannot be loaded ({_one_line(error)})", TRAIN_AGAIN) from error
+
+
+def save_streams(folder: Path, depth_stream: VisualEncoder, refinement: SynergisticRefinement) -> None:
+    """Write depth stream and SRM into a folder that :func:`load_streams` reads."""
+    save_module(refinement, folder / REFINEMENT_FILE)
+    depth_stream.save_pretrained(folder / DEPTH_STREAM_FOLDER)
+    # PEFT's model card, which says nothing about this model.
+    (folder / DEPTH_STREAM_FOLDER / "README.md").unlink(missing_ok=True)
+
+
+def _load_state(module: nn.Module, path: Path) -> None:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        module.load_state_dict(load_file(path))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise InputError(path, f"weights cannot be loaded ({_one_line(error)})", TRAIN_AGAIN) from error
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]

@@ -1,0 +1,215 @@
+"""What the page says, as JSON values: ``report.json`` holds them, and the page prints them and nothing else.
+
+Figures are fractions as in ``metrics.json``; published ones are per cent, as their authors gave them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+
+from gsclip.features.backbone import EMBEDDED
+from gsclip.metrics.table import METRICS, categories_table
+from gsclip.metrics.threshold import confusion
+from gsclip.report.gallery import Picture, evaluated_rows
+from gsclip.report.published import published_for
+
+METRIC_NAMES = {
+    "o_auroc": ("Object AUROC", "one score a part"),
+    "o_ap": ("Object AP", "one score a part"),
+    "point_auroc": ("Point AUROC", "points of the part"),
+    "point_pro": ("Point PRO", "points of the part"),
+    "pixel_auroc": ("Pixel AUROC", "whole grid of the scan, background as 0"),
+    "pixel_pro": ("Pixel PRO", "whole grid of the scan, background as 0"),
+}
+PROCEDURAL = "procedural"
+SHOWN_FACTS = {
+    "protocol": "Protocol",
+    "auxiliary_categories": "Trained on",
+    "training_samples": "Training samples",
+    "test_categories": "Tested on",
+    "backbone_note": "Backbone",
+    "cameras": "Cameras",
+    "views": "Views",
+    "seeds": "Seeds",
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one evaluation left behind.
+
+    Attributes:
+        metrics: as :func:`gsclip.metrics.table.evaluate_samples` returns it, or read from ``metrics.json``.
+        samples: rows of ``samples.csv``, with ``point_auroc`` (:func:`gsclip.report.gallery.add_localisation`).
+        rejected: scans that could not be used: columns ``name``, ``problem``.
+        learning: learning curves by name of the stage, columns as in ``stage1.csv``; empty where nothing was trained.
+        parameters: values by group and name.
+    """
+
+    metrics: Mapping[str, Any]
+    samples: pd.DataFrame
+    rejected: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["name", "problem"]))
+    learning: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    parameters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    @property
+    def threshold(self) -> float | None:
+        """Decision threshold of the object score."""
+        return self.metrics.get("threshold")
+
+
+def report_content(run: Run, pictures: Sequence[Picture] = ()) -> dict[str, Any]:
+    """Collect every word and figure of the page.
+
+    Args:
+        run: the run.
+        pictures: the samples shown.
+
+    Returns:
+        JSON-ready, ``None`` where a figure is not defined: ``title``, ``facts``, ``results``, ``decisions``,
+        ``categories`` (worst first), ``defects``, ``gallery``, ``rejected``, ``limits``, ``published``,
+        ``parameters``.
+    """
+    metrics = run.metrics
+    data = metrics["data"]
+    samples = evaluated_rows(run.samples)
+    return {
+        "title": f"{_text(data.get('dataset', 'unnamed data set'))}: zero-shot 3D anomaly detection",
+        "facts": _facts(data),
+        "embedded_backbone": data.get("backbone") == EMBEDDED,
+        "samples": data["samples"],
+        "defective": data["defective"],
+        "results": [
+            {
+                "metric": metric,
+                "name": METRIC_NAMES[metric][0],
+                "domain": METRIC_NAMES[metric][1],
+                **metrics["mean"][metric],
+                "interval": metrics.get(f"{metric}_interval"),
+            }
+            for metric in METRICS
+        ],
+        "threshold": run.threshold,
+        "f1_at_threshold": metrics.get("f1_at_threshold"),
+        "decisions": _decisions(samples, run.threshold),
+        "categories": _categories(metrics),
+        "defects": _defects(metrics, samples, run.threshold),
+        "gallery": [_shown(picture, run.threshold) for picture in pictures],
+        "rejected": [{"name": str(row["name"]), "problem": str(row["problem"])} for _, row in run.rejected.iterrows()],
+        "limits": _limits(run, samples),
+        "published": [dataclasses.asdict(row) for row in published_for(str(data.get("dataset", "")))],
+        "parameters": {group: dict(values) for group, values in run.parameters.items()},
+    }
+
+
+def _facts(data: Mapping[str, Any]) -> list[dict[str, str]]:
+    return [{"name": name, "value": _text(data[key])} for key, name in SHOWN_FACTS.items() if key in data]
+
+
+def _text(value: Any) -> str:  # noqa: ANN401 - any JSON value
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_text(item)}" for key, item in value.items())
+    if isinstance(value, (list, tuple)):
+        return ", ".join(_text(item) for item in value)
+    return str(value)
+
+
+def _decisions(samples: pd.DataFrame, threshold: float | None) -> dict[str, Any] | None:
+    """Counts, precision and recall at the threshold; nothing without a threshold."""
+    if threshold is None:
+        return None
+    counts = confusion(samples["label"].to_numpy(), samples["object_score"].to_numpy(), threshold)
+    return {**dataclasses.asdict(counts), "precision": _figure(counts.precision), "recall": _figure(counts.recall)}
+
+
+def _categories(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Figures of the categories, worst object AUROC first."""
+    return [{"category": category, **metrics["categories"][category]} for category in categories_table(metrics)["category"]]
+
+
+def _defects(metrics: Mapping[str, Any], samples: pd.DataFrame, threshold: float | None) -> list[dict[str, Any]]:
+    """Figures by kind of defect, worst first, with the share found at the threshold."""
+    rows = []
+    for kind, figures in metrics["defects"].items():
+        scores = samples.loc[(samples["defect"] == kind) & (samples["label"] == 1), "object_score"]
+        found = None if threshold is None else int((scores >= threshold).sum())
+        rows.append({"defect": kind, **figures, "found": found})
+    return sorted(rows, key=lambda row: (row["o_auroc"] is None, row["o_auroc"] or 0.0, row["defect"]))
+
+
+def _shown(picture: Picture, threshold: float | None) -> dict[str, Any]:
+    row = picture.row
+    score = float(row["object_score"])
+    return {
+        "group": picture.group,
+        "name": str(row["name"]),
+        "defect": str(row["defect"]),
+        "object_score": score,
+        "alarm": None if threshold is None else score >= threshold,
+        "point_auroc": _figure(row["point_auroc"]),
+    }
+
+
+def _figure(value: float) -> float | None:
+    return None if pd.isna(value) else float(value)
+
+
+def _limits(run: Run, samples: pd.DataFrame) -> list[str]:
+    """What a reader must not conclude from the figures: each sentence only where it holds."""
+    metrics, data = run.metrics, run.metrics["data"]
+    limits = []
+    if data.get("backbone") == EMBEDDED:
+        limits.append(
+            "The embedded backbone is a small network trained on generated shapes. It is not CLIP, and these figures "
+            "say nothing about GS-CLIP with CLIP's weights."
+        )
+    if data.get("dataset") == PROCEDURAL:
+        limits.append(
+            "Parts, defects and sensor are generated. Figures on scans of real parts differ, and are usually lower."
+        )
+    else:
+        limits.append(
+            "Training needs masks of defects. Public data sets have them in the test split only, so training reads "
+            "the test split of the auxiliary categories; it reads nothing of the categories tested."
+        )
+    interval = metrics.get("o_auroc_interval") or [None, None]
+    if None not in interval:
+        low, high = interval
+        spread = f"With {data['samples']} samples the object AUROC is known to within {low:.3f} to {high:.3f} (95 %)"
+        if low <= 0.5 <= high:
+            limits.append(f"{spread}: it cannot be told from chance.")
+        else:
+            limits.append(f"{spread}; smaller differences between runs mean nothing.")
+    limits.append(
+        "The intervals cover the choice of test samples. They do not cover the training: another seed gives another "
+        "model."
+    )
+    chance, oracle = (metrics["mean"]["pixel_auroc"][source] for source in ("random", "oracle"))
+    if chance is not None and oracle is not None:
+        limits.append(
+            f"Pixel figures count the background of the scan: random scores reach a pixel AUROC of {chance:.3f}, the "
+            f"ground truth itself {oracle:.3f}. Point figures count the part alone."
+        )
+    limits.append(
+        "PRO is exact: it depends on the order of the scores alone. Published PRO uses 200 thresholds and depends on "
+        "their scale."
+    )
+    if run.threshold is not None:
+        limits.append(
+            "The threshold was chosen on auxiliary samples. Set it again on parts of your own before relying on it."
+        )
+    defective = samples[samples["label"] == 1]
+    blind = int(defective["point_auroc"].isna().sum())
+    if blind:
+        limits.append(
+            f"On {blind} of {len(defective)} defective samples the sensor measured no point of the defect: point "
+            "scores cannot show it."
+        )
+    if len(run.rejected):
+        limits.append(f"{len(run.rejected)} scans were rejected and are in none of the figures.")
+    return limits

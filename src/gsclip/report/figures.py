@@ -1,0 +1,137 @@
+"""Figures of the page, as plotly figures without colours of text and grid: the page sets those, light or dark.
+
+Names that come from data are escaped, since plotly reads markup in texts.
+"""
+
+from __future__ import annotations
+
+import html
+import math
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from gsclip.report.curves import ALL
+
+# Okabe and Ito's colours that hold on white and on dark alike.
+BLUE, VERMILION, GREEN, PURPLE, SKY, ORANGE = "#2F7FBF", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00"
+SERIES = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY)
+DASHES = ("solid", "dash", "dot")
+NEUTRAL = "#8A949E"
+HISTOGRAM_BINS = 30
+HEIGHT = 340  # pixels
+LEGEND_ROW = 22
+TERMS = ("loss", "classification", "segmentation", "consistency")
+
+
+def roc_figure(curves: pd.DataFrame) -> go.Figure:
+    """Receiver operating characteristics, columns ``fpr``, ``tpr``, ``category``, and the diagonal of chance."""
+    figure = _curves(curves, "fpr", "tpr")
+    figure.add_trace(_line([0, 1], [0, 1], "chance", NEUTRAL, "dot", 1.5))
+    return _finish(figure, "false positive rate", "true positive rate", unit_axes=True)
+
+
+def pr_figure(curves: pd.DataFrame, abnormal_share: float) -> go.Figure:
+    """Precision-recall curves, columns ``recall``, ``precision``, ``category``; chance is the share of the abnormal."""
+    figure = _curves(curves, "recall", "precision")
+    figure.add_trace(_line([0, 1], [abnormal_share] * 2, "chance", NEUTRAL, "dot", 1.5))
+    return _finish(figure, "recall", "precision", unit_axes=True)
+
+
+def learning_figure(curve: pd.DataFrame) -> go.Figure:
+    """Losses of one stage by epoch: ``epoch``, ``loss``, and those of its terms that the table holds."""
+    figure = go.Figure()
+    for place, term in enumerate(term for term in TERMS if term in curve and curve[term].notna().any()):
+        width = 3 if term == "loss" else 1.8
+        figure.add_trace(_line(curve["epoch"].tolist(), curve[term].tolist(), term, SERIES[place], "solid", width))
+    figure.update_traces(mode="lines+markers", marker={"size": 5})
+    return _finish(figure, "epoch", "loss")
+
+
+def score_histogram(labels: np.ndarray, scores: np.ndarray, threshold: float | None) -> go.Figure:
+    """Object scores of good and of abnormal samples, and the decision threshold.
+
+    Args:
+        labels: (m,) 0 or 1.
+        scores: (m,) finite.
+        threshold: a line there; ``None`` for none.
+    """
+    figure = go.Figure()
+    ends = [*scores.tolist(), *([] if threshold is None else [threshold])] or [0.0, 1.0]
+    edges = np.linspace(min(ends), max(ends) + 1e-9, HISTOGRAM_BINS + 1)
+    for label, name, colour in ((0, "good", BLUE), (1, "defective", VERMILION)):
+        counts, _ = np.histogram(scores[labels == label], edges)
+        centres = (edges[:-1] + edges[1:]) / 2
+        bars = go.Bar(x=centres.tolist(), y=counts.tolist(), name=name, marker_color=colour, opacity=0.65)
+        figure.add_trace(bars.update(width=float(edges[1] - edges[0])))
+    figure.update_layout(barmode="overlay", bargap=0)
+    if threshold is not None:
+        top = max((max(bars.y, default=0) for bars in figure.data), default=0)
+        line = _line([threshold] * 2, [0, max(top, 1)], f"threshold {threshold:.3f}", NEUTRAL, "dash", 2)
+        figure.add_trace(line)
+    return _finish(figure, "object score", "samples")
+
+
+def category_figure(table: pd.DataFrame, metric: str, title: str) -> go.Figure:
+    """One metric of every category as bars, with marks for random scores and for the oracle.
+
+    Args:
+        table: as :func:`gsclip.metrics.table.categories_table` gives it; its first row is drawn on top.
+        metric: column of the metric; bars get the 95 % interval where there is one.
+        title: name of the metric, for the axis.
+    """
+    names = [html.escape(str(name)) for name in table["category"]]
+    errors = None
+    if {f"{metric}_low", f"{metric}_high"} <= set(table):
+        above, below = table[f"{metric}_high"] - table[metric], table[metric] - table[f"{metric}_low"]
+        errors = {"type": "data", "symmetric": False, "array": above.tolist(), "arrayminus": below.tolist()}
+        errors |= {"color": NEUTRAL, "thickness": 1.5, "width": 3}
+    bars = go.Bar(x=table[metric].tolist(), y=names, orientation="h", name="ours", marker_color=BLUE, error_x=errors)
+    figure = go.Figure(bars)
+    for source, symbol, colour in (("random", "x-thin", VERMILION), ("oracle", "diamond-open", GREEN)):
+        marker = {"symbol": symbol, "size": 9, "color": colour, "line": {"width": 2, "color": colour}}
+        values = table[f"{metric}_{source}"].tolist()
+        figure.add_trace(go.Scatter(x=values, y=names, mode="markers", name=source, marker=marker))
+    figure.update_xaxes(range=[0, 1.03])
+    figure.update_yaxes(autorange="reversed", type="category", automargin=True, ticklabelstandoff=4)
+    figure = _finish(figure, title, "")
+    return figure.update_layout(height=max(HEIGHT - 100, 110 + 26 * len(table)), hovermode="y unified")
+
+
+def _curves(curves: pd.DataFrame, x: str, y: str) -> go.Figure:
+    """One line a category: all of them together thick, each alone thin."""
+    figure = go.Figure()
+    for place, (category, rows) in enumerate(curves.groupby("category", sort=False)):
+        if category == ALL:
+            line = _line(rows[x].tolist(), rows[y].tolist(), "all samples", BLUE, "solid", 3.5)
+        else:
+            style = DASHES[place // len(SERIES) % len(DASHES)]
+            line = _line(rows[x].tolist(), rows[y].tolist(), str(category), SERIES[place % len(SERIES)], style, 1.3)
+        figure.add_trace(line)
+    return figure
+
+
+def _line(x: list[float], y: list[float], name: str, colour: str, dash: str, width: float) -> go.Scatter:
+    style = {"color": colour, "dash": dash, "width": width}
+    return go.Scatter(x=x, y=y, mode="lines", name=html.escape(name), line=style)
+
+
+def _finish(figure: go.Figure, x_title: str, y_title: str, *, unit_axes: bool = False) -> go.Figure:
+    legend_rows = math.ceil(len(figure.data) / 3)
+    figure.update_layout(
+        template="none",
+        height=HEIGHT + LEGEND_ROW * legend_rows,
+        margin={"l": 52, "r": 12, "t": 8, "b": 44},
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        legend={"orientation": "h", "x": 0, "y": -0.2, "yanchor": "top"},
+        hoverlabel={"namelength": -1},
+        showlegend=True,
+    )
+    figure.update_xaxes(title={"text": x_title, "standoff": 6}, zeroline=False)
+    figure.update_yaxes(title={"text": y_title, "standoff": 6}, zeroline=False)
+    if unit_axes:
+        figure.update_xaxes(range=[-0.01, 1.01])
+        figure.update_yaxes(range=[-0.01, 1.03])
+    return figure

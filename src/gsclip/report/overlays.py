@@ -1,0 +1,274 @@
+"""Pictures of one sample: its views under the anomaly maps, its point scores, its ground truth.
+
+Pure functions of arrays. Every picture of a run is drawn with one range of scores, so that equal colours mean equal
+scores everywhere; scores outside the range take the colour of its end.
+"""
+
+from __future__ import annotations
+
+import io
+from functools import cache
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from scipy import ndimage
+
+from gsclip.data.sample import Sample
+from gsclip.features.encode import DEPTH_LEVELS
+from gsclip.metrics.table import GOOD
+from gsclip.scores.prediction import Prediction
+from gsclip.scores.similarity import enlarge_maps
+from gsclip.views.views import Views
+
+COLOUR_MAP = "inferno"  # brightness rises evenly with the score: readable without colour vision, and in grey print
+OPACITY = 0.6
+TRUTH_COLOUR = (0, 158, 115)  # bluish green of the Okabe-Ito palette: not a colour of the map
+TRUTH_OPACITY = 0.75
+PAPER = (255, 255, 255)
+INK = (31, 41, 51)
+FAINT_INK = (91, 103, 115)
+SMALLEST_PANEL = 200  # pixels; smaller images are enlarged so that their captions fit
+GAP = 10
+CAPTION_HEIGHT = 20
+HEADER_HEIGHT = 54
+COLOUR_BAR_WIDTH = 64
+
+ScoreRange = tuple[float, float]
+
+
+def colours(scores: np.ndarray, score_range: ScoreRange) -> np.ndarray:
+    """Colour scores by the map of this module.
+
+    Args:
+        scores: (...) finite.
+        score_range: scores of the first and the last colour.
+
+    Returns:
+        (..., 3) uint8 RGB.
+
+    Raises:
+        ValueError: an empty range.
+    """
+    low, high = score_range
+    if not low < high:
+        raise ValueError(f"the range of scores is empty: {low} to {high}")
+    position = np.clip((np.asarray(scores, dtype=np.float64) - low) / (high - low), 0, 1)
+    return _palette()[np.rint(position * 255).astype(int)]
+
+
+def anomaly_maps(prediction: Prediction, image_size: int) -> np.ndarray:
+    """Enlarge the maps of all views to the size of the images: (v, h, w) float32."""
+    return enlarge_maps(torch.from_numpy(prediction.view_maps)[None], image_size)[0].numpy()
+
+
+def blend_map(
+    rendered: np.ndarray,
+    foreground: np.ndarray,
+    anomaly_map: np.ndarray,
+    score_range: ScoreRange,
+    opacity: float = OPACITY,
+) -> np.ndarray:
+    """Lay an anomaly map over the part of a rendered image; the background stays as it is.
+
+    Args:
+        rendered: (h, w) uint8 grey.
+        foreground: (h, w) bool, where the part is.
+        anomaly_map: (h, w) scores.
+        score_range: see :func:`colours`.
+        opacity: 0 shows the image alone, 1 the map alone.
+
+    Returns:
+        (h, w, 3) uint8 RGB.
+    """
+    return _tint(rendered, foreground, colours(anomaly_map, score_range), opacity)
+
+
+def depth_panel(depth: np.ndarray) -> np.ndarray:
+    """Depth image as the depth stream sees it: (h, w) uint16, near = bright, to (h, w, 3) uint8."""
+    return _grey(np.rint(depth * (255 / DEPTH_LEVELS)).astype(np.uint8))
+
+
+def points_panel(views: Views, point_scores: np.ndarray, score_range: ScoreRange, view: int = 0) -> np.ndarray:
+    """Draw the scores of the visible points at their pixels of one view.
+
+    Of several points on a pixel the highest score is drawn; pixels of the part between points take the nearest.
+
+    Args:
+        views: the views of the sample.
+        point_scores: (n,) in the order of the points.
+        score_range: see :func:`colours`.
+        view: which view; 0 is the most frontal one.
+
+    Returns:
+        (h, w, 3) uint8 RGB in the pure colours of the map, the background white.
+    """
+    foreground = views.foreground[view]
+    seen = views.visible[view]
+    rows, columns = views.pixels[view][seen].astype(int).T
+    image = np.full(foreground.shape, -np.inf)
+    np.maximum.at(image, (rows, columns), point_scores[seen])
+    nearest = ndimage.distance_transform_edt(np.isneginf(image), return_distances=False, return_indices=True)
+    panel = np.full((*foreground.shape, 3), 255, dtype=np.uint8)
+    panel[foreground] = colours(image[tuple(nearest)][foreground], score_range)
+    return panel
+
+
+def truth_panel(views: Views, view: int = 0) -> np.ndarray:
+    """Rendered image with the defect tinted where it is known: (h, w, 3) uint8."""
+    rendered = views.rendered[view]
+    if views.mask is None:
+        return _grey(rendered)
+    return _tint(rendered, views.mask[view], np.array(TRUTH_COLOUR), TRUTH_OPACITY)
+
+
+def overlay_image(
+    sample: Sample,
+    views: Views,
+    prediction: Prediction,
+    *,
+    name: str,
+    defect: str = "",
+    threshold: float | None = None,
+    score_range: ScoreRange = (0.0, 1.0),
+    views_shown: int = 3,
+) -> Image.Image:
+    """Draw one sample: rendered views under their anomaly maps, depth views, point scores, ground truth.
+
+    Args:
+        sample: the sample.
+        views: its views, most frontal first.
+        prediction: its scores.
+        name: its name, shown on top.
+        defect: ``good``, the kind of defect, or empty where it is not known.
+        threshold: of the object score; ``None`` where there is none.
+        score_range: see :func:`colours`; the same for all samples that are compared.
+        views_shown: number of views, the most frontal ones; all where there are fewer.
+
+    Returns:
+        RGB image of two rows: maps and point scores above, depth and ground truth below, a colour bar at the right.
+    """
+    maps = anomaly_maps(prediction, views.rendered.shape[-1])
+    upper: list[tuple[str, np.ndarray]] = []
+    lower: list[tuple[str, np.ndarray]] = []
+    for view in range(min(views_shown, len(views.rendered))):
+        probability = prediction.view_probabilities[view]
+        blended = blend_map(views.rendered[view], views.foreground[view], maps[view], score_range)
+        upper.append((f"view {view + 1}: probability {probability:.3f}", blended))
+        lower.append((f"depth {view + 1}", depth_panel(views.depth[view])))
+    upper.append(("point scores, front", points_panel(views, prediction.point_scores, score_range)))
+    lower.append((_truth_caption(sample, views, defect), truth_panel(views)))
+    verdict = _verdict(prediction.object_score, defect, threshold)
+    return _strip([upper, lower], _printable(name), verdict, score_range)
+
+
+def png_bytes(image: Image.Image) -> bytes:
+    """Encode as PNG without metadata: the same picture gives the same bytes."""
+    buffer = io.BytesIO()
+    Image.fromarray(np.asarray(image)).save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
+
+
+@cache
+def _palette() -> np.ndarray:
+    levels = mpl.colormaps[COLOUR_MAP](np.arange(256), bytes=True)
+    return np.asarray(levels)[:, :3]
+
+
+@cache
+def _font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
+    # DejaVu comes with matplotlib: the same letters on every machine, Greek and Cyrillic among them.
+    file = Path(mpl.get_data_path()) / "fonts" / "ttf" / ("DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf")
+    return ImageFont.truetype(str(file), size, layout_engine=ImageFont.Layout.BASIC)
+
+
+def _grey(image: np.ndarray) -> np.ndarray:
+    return np.repeat(image[..., None], 3, axis=-1)
+
+
+def _tint(rendered: np.ndarray, where: np.ndarray, colour: np.ndarray, opacity: float) -> np.ndarray:
+    grey = _grey(rendered)
+    mixed = np.rint((1 - opacity) * grey + opacity * colour).astype(np.uint8)
+    return np.where(where[..., None], mixed, grey)
+
+
+def _truth_caption(sample: Sample, views: Views, defect: str) -> str:
+    if views.mask is None:
+        return "ground truth: not known"
+    if views.mask[0].any():
+        return "ground truth"
+    if sample.mask is not None and sample.mask.any():
+        return "ground truth: not seen from the front"
+    return "ground truth: no defect" if defect in (GOOD, "") else "ground truth: no point on it"
+
+
+def _verdict(score: float, defect: str, threshold: float | None) -> str:
+    parts = [f"object score {score:.3f}"]
+    if threshold is not None:
+        alarm = score >= threshold
+        parts += [f"threshold {threshold:.3f}", f"decision: {'abnormal' if alarm else 'normal'}"]
+        if defect:
+            wrong = "false alarm" if alarm else "missed"
+            parts[-1] += f" ({'correct' if alarm == (defect != GOOD) else wrong})"
+    parts.append(f"kind: {_printable(defect) or 'not known'}")
+    return "   ·   ".join(parts)
+
+
+def _printable(text: str) -> str:
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
+
+
+def _strip(
+    rows: list[list[tuple[str, np.ndarray]]], title: str, subtitle: str, score_range: ScoreRange
+) -> Image.Image:
+    """Lay captioned panels of one size out in rows, under a header and beside a colour bar."""
+    side = rows[0][0][1].shape[0]
+    scale = -(-SMALLEST_PANEL // side)
+    panel = side * scale
+    width = GAP + len(rows[0]) * (panel + GAP) + COLOUR_BAR_WIDTH
+    image = Image.new("RGB", (width, HEADER_HEIGHT + len(rows) * (CAPTION_HEIGHT + panel + GAP)), PAPER)
+    draw = ImageDraw.Draw(image)
+    _text(draw, (GAP, 8), title, _font(16, bold=True), INK, width - 2 * GAP)
+    _text(draw, (GAP, 31), subtitle, _font(13), INK, width - 2 * GAP)
+    for row, panels in enumerate(rows):
+        top = HEADER_HEIGHT + row * (CAPTION_HEIGHT + panel + GAP)
+        for column, (caption, pixels) in enumerate(panels):
+            left = GAP + column * (panel + GAP)
+            _text(draw, (left, top + 2), caption, _font(12), FAINT_INK, panel)
+            picture = Image.fromarray(pixels).resize((panel, panel), Image.Resampling.NEAREST)
+            image.paste(picture, (left, top + CAPTION_HEIGHT))
+            frame = (left - 1, top + CAPTION_HEIGHT - 1, left + panel, top + CAPTION_HEIGHT + panel)
+            draw.rectangle(frame, outline=(214, 219, 224))
+    _colour_bar(image, draw, (width - COLOUR_BAR_WIDTH, HEADER_HEIGHT), panel, score_range)
+    return image
+
+
+def _colour_bar(
+    image: Image.Image, draw: ImageDraw.ImageDraw, corner: tuple[int, int], height: int, score_range: ScoreRange
+) -> None:
+    left, top = corner
+    top += CAPTION_HEIGHT
+    low, high = score_range
+    levels = np.linspace(high, low, height)[:, None].repeat(14, axis=1)
+    image.paste(Image.fromarray(colours(levels, score_range)), (left, top))
+    draw.text((left, top - CAPTION_HEIGHT + 2), "score", font=_font(12), fill=FAINT_INK)
+    for share, anchor in ((0.0, "ls"), (0.5, "lm"), (1.0, "la")):
+        value = low + share * (high - low)
+        draw.text((left + 19, top + round((1 - share) * height)), f"{value:.3f}", FAINT_INK, _font(12), anchor)
+
+
+def _text(
+    draw: ImageDraw.ImageDraw,
+    corner: tuple[int, int],
+    text: str,
+    font: ImageFont.FreeTypeFont,
+    colour: tuple[int, int, int],
+    width: int,
+) -> None:
+    """Write one line, cut off with an ellipsis where it is wider than ``width`` pixels."""
+    shown = text
+    while shown and draw.textlength(shown, font=font) > width:
+        shown = shown[:-2].rstrip("…") + "…" if len(shown) > 2 else ""
+    draw.text(corner, shown, font=font, fill=colour)

@@ -1,0 +1,1 @@
+"""The stages of ``dvc.yaml``: thin wiring of parameters, files and library functions, one module a stage."""

@@ -1,0 +1,32 @@
+"""Stage calibrate: puts both stages together into the model and gives it its decision threshold."""
+
+from __future__ import annotations
+
+from gsclip.detector import Detector, DetectorConfig, load_prompts, load_streams
+from gsclip.features.backbone import load_backbone
+from gsclip.params import Params
+from gsclip.stages import common
+from gsclip.training.calibration import calibrate as calibrate_detector
+from gsclip.training.selection import calibration_names, provenance
+
+
+def calibrate(params: Params) -> None:
+    """Write ``models/gsclip``."""
+    index = common.index()
+    backbone = load_backbone(*params.features.backbone_arguments)
+    config = DetectorConfig(
+        render=params.render,
+        features=params.features,
+        stage1=params.stage1,
+        stage2=params.stage2,
+        predict=params.predict,
+        trained_on=provenance(index, params, backbone.note),
+    )
+    prompts = load_prompts(common.STAGE1, backbone, params.stage1)
+    detector = Detector(config, backbone, prompts, *load_streams(common.STAGE2, backbone, params.stage2))
+    names = calibration_names(index, params.prepare.auxiliary_categories)
+    calibrate_detector(detector, common.FOLDERS, index, names).save(common.MODEL)
+
+
+if __name__ == "__main__":
+    common.run(calibrate)

@@ -1,0 +1,49 @@
+"""What all stages share: where files lie, and how a stage starts and fails."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+
+from gsclip.data.index import read_index
+from gsclip.data.preparing import INDEX_FILE
+from gsclip.determinism import make_deterministic
+from gsclip.errors import GsclipError
+from gsclip.packs import PackFolders
+from gsclip.params import Params, load_params
+
+PREPARED = Path("data/prepared")
+VIEWS = Path("data/views")
+FEATURES = Path("data/features")
+STAGE1 = Path("models/stage1")
+STAGE2 = Path("models/stage2")
+MODEL = Path("models/gsclip")
+CURVES = Path("outputs/curves")
+PREDICTIONS = Path("outputs/predictions")
+METRICS = Path("outputs/metrics.json")
+CATEGORIES = Path("outputs/categories.csv")
+REPORT = Path("outputs/report")
+OVERLAYS = Path("outputs/overlays")
+CHECKPOINTS = Path(".gsclip/checkpoints")
+
+FOLDERS = PackFolders(PREPARED, VIEWS, FEATURES)
+
+
+def index() -> pd.DataFrame:
+    """Accepted samples of the prepared data set."""
+    return read_index(PREPARED / INDEX_FILE)
+
+
+def run(stage: Callable[[Params], None]) -> None:
+    """Run a stage on the parameters of the working directory; a foreseeable failure is one line and exit code 2."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        make_deterministic()
+        stage(load_params())
+    except GsclipError as error:
+        print(f"gsclip: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -1,0 +1,18 @@
+"""Stage prepare: scans of the data set become samples, background removed, one pack a category."""
+
+from __future__ import annotations
+
+from gsclip.data.preparing import prepare_dataset
+from gsclip.params import Params
+from gsclip.stages import common
+from gsclip.storage import atomic_directory
+
+
+def prepare(params: Params) -> None:
+    """Write ``data/prepared``."""
+    with atomic_directory(common.PREPARED) as folder:
+        prepare_dataset(params.prepare, folder)
+
+
+if __name__ == "__main__":
+    common.run(prepare)

@@ -1,0 +1,32 @@
+"""Stage render: samples become nine rendered and depth views, one pack a category."""
+
+from __future__ import annotations
+
+from tqdm import tqdm
+
+from gsclip.data.sample import Sample
+from gsclip.params import Params
+from gsclip.stages import common
+from gsclip.storage import Pack, atomic_directory, write_pack
+from gsclip.views.renderer import render_views
+
+
+def render(params: Params) -> None:
+    """Write ``data/views``."""
+    index = common.index()
+    config = params.render
+    with atomic_directory(common.VIEWS) as folder, tqdm(total=len(index), desc="render", mininterval=5) as progress:
+        for category in sorted(set(index["category"])):
+            with Pack(common.PREPARED / f"{category}.h5", Sample) as samples, write_pack(folder / f"{category}.h5") as pack:
+                for name, sample in samples:
+                    pack.add(
+                        name,
+                        render_views(
+                            sample, image_size=config.image_size, cameras=config.cameras, views=config.views
+                        ),
+                    )
+                    progress.update()
+
+
+if __name__ == "__main__":
+    common.run(render)

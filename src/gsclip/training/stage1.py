@@ -1,0 +1,50 @@
+"""Stage 1: geometry-aware prompts are learned against the frozen tokens of the rendered views (method, section 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from gsclip.features.backbone import Backbone
+from gsclip.params import Stage1Params
+from gsclip.prompts.geometry_prompts import GeometryAwarePrompts
+from gsclip.training.batches import TrainingData
+from gsclip.training.checkpoints import Checkpoint
+from gsclip.training.loop import train
+from gsclip.training.losses import detection_losses
+
+BETAS = (0.5, 0.999)
+
+
+def train_stage1(
+    prompts: GeometryAwarePrompts, backbone: Backbone, data: TrainingData, params: Stage1Params, checkpoint: Checkpoint
+) -> pd.DataFrame:
+    """Train all of stage 1, PointNet++ along with it; L = L_cla + L_seg.
+
+    Returns:
+        Learning curve, see :func:`~gsclip.training.loop.train`.
+    """
+
+    def step(names: list[str]) -> Mapping[str, Tensor]:
+        batch = data.batch(names)
+        losses = detection_losses(batch.tokens, prompts(backbone.clip, batch.grouping), batch)
+        return {
+            "loss": losses.classification + losses.segmentation,
+            "classification": losses.classification,
+            "segmentation": losses.segmentation,
+        }
+
+    optimizer = torch.optim.Adam(prompts.parameters(), lr=params.learning_rate, betas=BETAS)
+    return train(
+        {"prompts": prompts.train()},
+        optimizer,
+        data.names,
+        step,
+        epochs=params.epochs,
+        batch_size=params.batch_size,
+        seed=params.seed,
+        checkpoint=checkpoint,
+    )

@@ -1,0 +1,82 @@
+"""Stage 2: depth stream and SRM are learned under fixed prompts (method, section 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from gsclip.features.backbone import Backbone
+from gsclip.features.encode import encode_views
+from gsclip.features.types import VisualEncoder
+from gsclip.params import FeaturesParams, Stage2Params
+from gsclip.prompts.geometry_prompts import GeometryAwarePrompts
+from gsclip.streams.refinement import SynergisticRefinement
+from gsclip.training.batches import TrainingData
+from gsclip.training.checkpoints import Checkpoint
+from gsclip.training.loop import train
+from gsclip.training.losses import consistency_loss, detection_losses
+
+
+def train_stage2(
+    depth_stream: VisualEncoder,
+    refinement: SynergisticRefinement,
+    prompts: GeometryAwarePrompts,
+    backbone: Backbone,
+    data: TrainingData,
+    features: FeaturesParams,
+    params: Stage2Params,
+    checkpoint: Checkpoint,
+) -> pd.DataFrame:
+    """Train LoRA and SRM; L = L_cla + L_seg + alpha L_con. The prompts are read in evaluation mode.
+
+    Returns:
+        Learning curve, see :func:`~gsclip.training.loop.train`.
+    """
+    text = _text_features(prompts.eval(), backbone, data)
+
+    def step(names: list[str]) -> Mapping[str, Tensor]:
+        batch = data.batch(names)
+        depth = encode_views(
+            backbone,
+            depth_stream,
+            batch.depth.flatten(0, 1),
+            local_blocks=features.local_blocks,
+            local_layers=features.local_layers,
+        ).unflatten(0, batch.depth.shape[:2])
+        refined = refinement(batch.tokens, depth)
+        losses = detection_losses(refined, torch.stack([text[name] for name in names]), batch)
+        consistency = consistency_loss(refined[:, :, 0])
+        return {
+            "loss": losses.classification + losses.segmentation + params.consistency_weight * consistency,
+            "classification": losses.classification,
+            "segmentation": losses.segmentation,
+            "consistency": consistency,
+        }
+
+    lora = [parameter for parameter in depth_stream.parameters() if parameter.requires_grad]
+    rate = params.learning_rate
+    optimizer = torch.optim.Adam(
+        [
+            {"params": list(refinement.parameters()), "lr": rate},
+            {"params": lora, "lr": rate * params.lora_learning_rate_factor},
+        ]
+    )
+    return train(
+        {"depth_stream": depth_stream.train(), "refinement": refinement.train()},
+        optimizer,
+        data.names,
+        step,
+        epochs=params.epochs,
+        batch_size=params.batch_size,
+        seed=params.seed,
+        checkpoint=checkpoint,
+    )
+
+
+@torch.no_grad()
+def _text_features(prompts: GeometryAwarePrompts, backbone: Backbone, data: TrainingData) -> dict[str, Tensor]:
+    """(2, d) of every sample; fixed in this stage, hence computed once."""
+    return {name: prompts(backbone.clip, data.batch([name]).grouping)[0] for name in data.names}
