@@ -31,7 +31,10 @@ MAX_POINTS = 50_000  # a browser turns more in jerks
 REMEDY = f"run `make demo`, or name the folder that holds the outputs in {WORKSPACE_VARIABLE}"
 
 TEXT_COLUMNS = ("name", "category", "defect", "role")
-NUMBER_COLUMNS = ("object_score", "threshold", "decision", "points", "extent_x", "extent_y", "extent_z")
+NUMBER_COLUMNS = (
+    *("object_score", "threshold", "decision", "map_max", "map_mean"),
+    *("points", "extent_x", "extent_y", "extent_z"),
+)
 OUTCOMES = ("missed", "false alarm", "found", "passed", "called abnormal", "called normal")
 
 Record = TypeVar("Record")

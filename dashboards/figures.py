@@ -30,7 +30,7 @@ GAP = 6  # pixels between the two images of a view
 
 Range = tuple[float, float]
 
-_DISTANCE = 1.75
+_DISTANCE = 1.3
 # Sensor frame: x to the right, y down, z away. The eye is where the sensor was; "up" is -y.
 VIEWPOINTS: Mapping[str, Mapping[str, tuple[float, float, float]]] = MappingProxyType({
     "Sensor": {"eye": (0, 0, -1), "up": (0, -1, 0)},
@@ -144,11 +144,11 @@ def cloud_figure(
         "dragmode": "orbit",
         "bgcolor": "rgba(0,0,0,0)",
     }
-    truth_title = "Ground truth: unknown" if mask is None else "Ground truth" if mask.any() else "Ground truth: no defect"
+    truth_note = ": unknown" if mask is None else "" if mask.any() else ": no defect"
     figure.update_layout(
         scene={**scene_layout, "domain": {"x": [0, 0.495], "y": [0.1, 0.94]}},
         scene2={**scene_layout, "domain": {"x": [0.505, 1], "y": [0.1, 0.94]}},
-        annotations=[_title("Point scores", 0.25, 1.0), _title(truth_title, 0.75, 1.0)],
+        annotations=[_title("Point scores", 0.25, 1.0), _title(f"Ground truth{truth_note}", 0.75, 1.0)],
         height=CLOUD_HEIGHT,
         margin={"l": 0, "r": 0, "t": 0, "b": 0},
         uirevision="clouds",
@@ -233,4 +233,5 @@ def _scale_bar(limits: Range) -> go.Scatter3d:
 
 
 def _title(text: str, x: float, y: float) -> dict[str, object]:
-    return {"text": text, "x": x, "y": y, "xref": "paper", "yref": "paper", "yanchor": "top", "showarrow": False}
+    anchors = {"xanchor": "center", "yanchor": "top"}
+    return {"text": text, "x": x, "y": y, "xref": "paper", "yref": "paper", **anchors, "showarrow": False}

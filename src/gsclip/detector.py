@@ -57,6 +57,7 @@ class DetectorConfig(BaseModel):
         stage2: streams.
         predict: from maps to scores.
         threshold: object scores at or above it are decided abnormal; ``None`` before calibration.
+        score_range: point scores of the first and the last colour of heat maps, the same for all scans.
         trained_on: facts for reports: data set, categories, samples, protocol, seeds.
     """
 
@@ -68,7 +69,18 @@ class DetectorConfig(BaseModel):
     stage2: Stage2Params
     predict: PredictParams
     threshold: float | None = None
+    score_range: tuple[float, float] = (0.0, 1.0)
     trained_on: dict[str, Any] = {}
+
+    def facts(self) -> dict[str, Any]:
+        """What every table of results says about its model."""
+        return {
+            **{name: value for name, value in self.trained_on.items() if name != "dataset"},
+            "training_dataset": self.trained_on.get("dataset"),
+            "protocol": "zero-shot: the test categories were not trained on",
+            "cameras": self.render.cameras,
+            "views": self.render.views,
+        }
 
 
 class Detector:
@@ -104,14 +116,7 @@ class Detector:
             InputError: when the folder holds no complete detector.
         """
         folder = Path(folder)
-        remedy = "name the folder of a trained model (models/gsclip after `dvc repro`)"
-        try:
-            config = DetectorConfig.model_validate(json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8")))
-        except OSError as error:
-            raise InputError(folder, f"holds no model ({CONFIG_FILE} not found)", remedy) from error
-        except (ValidationError, ValueError) as error:
-            problem = f"is no configuration of a detector ({_one_line(error)})"
-            raise InputError(folder / CONFIG_FILE, problem, remedy) from error
+        config = read_config(folder)
         backbone = load_backbone(*config.features.backbone_arguments)
         prompts = load_prompts(folder, backbone, config.stage1)
         return cls(config, backbone, prompts, *load_streams(folder, backbone, config.stage2))
@@ -219,6 +224,22 @@ def build_streams(backbone: Backbone, stage2: Stage2Params) -> tuple[VisualEncod
         dropout=stage2.lora_dropout,
     )
     return depth_stream, SynergisticRefinement(backbone.dimension)
+
+
+def read_config(folder: str | Path) -> DetectorConfig:
+    """Read the configuration of a saved detector.
+
+    Raises:
+        InputError: when there is none, or it is not valid.
+    """
+    path = Path(folder) / CONFIG_FILE
+    remedy = "name the folder of a trained model (models/gsclip after `dvc repro`)"
+    try:
+        return DetectorConfig.model_validate(json.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise InputError(folder, f"holds no model ({CONFIG_FILE} not found)", remedy) from error
+    except (ValidationError, ValueError) as error:
+        raise InputError(path, f"is no configuration of a detector ({_one_line(error)})", remedy) from error
 
 
 def load_prompts(folder: Path, backbone: Backbone, stage1: Stage1Params) -> GeometryAwarePrompts:

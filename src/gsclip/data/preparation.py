@@ -46,7 +46,7 @@ def prepare_sample(scan: Scan, where: str = "scan") -> Sample:
             )
     if scan.organised:
         background = remove_background(scan.points)
-        _log.info("%s: %s", where, background.note)
+        _log.debug("%s: %s", where, background.note)
         part = background.part
     else:
         part = np.isfinite(scan.points).all(axis=1)

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from gsclip.data.datasets import DATASETS
 from gsclip.data.preparation import prepare_sample
 from gsclip.data.sample import Sample
-from gsclip.errors import GsclipError, InputError
+from gsclip.errors import GsclipError
 from gsclip.parallel import ordered_map
 from gsclip.params import PrepareParams
 from gsclip.storage import write_csv, write_pack
@@ -54,10 +54,10 @@ def prepare_dataset(params: PrepareParams, folder: Path) -> pd.DataFrame:
     return accepted
 
 
-def _prepare_row(params: PrepareParams, row: pd.Series) -> Sample | InputError:
+def _prepare_row(params: PrepareParams, row: pd.Series) -> Sample | GsclipError:
     try:
         return prepare_sample(DATASETS[params.dataset].read(params.root, row, params.seed), row["name"])
-    except InputError as error:
+    except GsclipError as error:
         return error
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from gsclip.monitoring.columns import EMBEDDING, EMBEDDING_COLUMNS, VALUE_COLUMNS
@@ -21,9 +23,7 @@ DISTANCE_NAME = "wasserstein_in_spreads"
 PERPLEXITY = 30
 DISTINCT_ROWS = 10
 # Evidently names the page's parts by version 7 UUIDs, and the page's data by a random number.
-_IDENTIFIER = re.compile(
-    r"\b[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\b|\bmetric_[0-9a-f]{32}\b"
-)
+_IDENTIFIER = re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\b|metric_[0-9a-f]{32}")
 
 
 def map_obstacle(reference: pd.DataFrame, current: pd.DataFrame) -> str | None:
@@ -51,7 +51,7 @@ def write_page(
         embedding_map: whether to show the embeddings, see :func:`map_obstacle`.
     """
     os.environ.setdefault("DO_NOT_TRACK", "1")
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _seeded():
         warnings.simplefilter("ignore")  # of Evidently and of what it imports, at import and at run time
         page = _report(reference, current, thresholds, embedding_map).get_html_str(as_iframe=False)
     write_text(path, _number_identifiers(page))
@@ -82,6 +82,17 @@ def _report(
         for frame in (current, reference)
     ]
     return Report([drift, *embedding]).run(*windows)
+
+
+@contextlib.contextmanager
+def _seeded() -> Iterator[None]:
+    """Start numpy's global generator, from which Evidently's t-SNE draws, at a fixed state; restore it afterwards."""
+    state = np.random.get_state()  # noqa: NPY002
+    np.random.seed(0)  # noqa: NPY002
+    try:
+        yield
+    finally:
+        np.random.set_state(state)  # noqa: NPY002
 
 
 def _number_identifiers(page: str) -> str:

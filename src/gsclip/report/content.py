@@ -72,14 +72,14 @@ def report_content(run: Run, pictures: Sequence[Picture] = ()) -> dict[str, Any]
 
     Returns:
         JSON-ready, ``None`` where a figure is not defined: ``title``, ``facts``, ``results``, ``decisions``,
-        ``categories`` (worst first), ``defects``, ``gallery``, ``rejected``, ``limits``, ``published``,
-        ``parameters``.
+        ``categories`` (worst first), ``defects`` (worst first), ``learning`` (names of the stages), ``gallery``,
+        ``rejected``, ``limits``, ``published``, ``parameters``.
     """
     metrics = run.metrics
     data = metrics["data"]
     samples = evaluated_rows(run.samples)
     return {
-        "title": f"{_text(data.get('dataset', 'unnamed data set'))}: zero-shot 3D anomaly detection",
+        "title": f"{plain_text(data.get('dataset', 'unnamed data set'))}: zero-shot 3D anomaly detection",
         "facts": _facts(data),
         "embedded_backbone": data.get("backbone") == EMBEDDED,
         "samples": data["samples"],
@@ -100,6 +100,7 @@ def report_content(run: Run, pictures: Sequence[Picture] = ()) -> dict[str, Any]
         "categories": _categories(metrics),
         "defects": _defects(metrics, samples, run.threshold),
         "gallery": [_shown(picture, run.threshold) for picture in pictures],
+        "learning": list(run.learning),
         "rejected": [{"name": str(row["name"]), "problem": str(row["problem"])} for _, row in run.rejected.iterrows()],
         "limits": _limits(run, samples),
         "published": [dataclasses.asdict(row) for row in published_for(str(data.get("dataset", "")))],
@@ -108,14 +109,17 @@ def report_content(run: Run, pictures: Sequence[Picture] = ()) -> dict[str, Any]
 
 
 def _facts(data: Mapping[str, Any]) -> list[dict[str, str]]:
-    return [{"name": name, "value": _text(data[key])} for key, name in SHOWN_FACTS.items() if key in data]
+    return [{"name": name, "value": plain_text(data[key])} for key, name in SHOWN_FACTS.items() if key in data]
 
 
-def _text(value: Any) -> str:  # noqa: ANN401 - any JSON value
+def plain_text(value: Any) -> str:  # noqa: ANN401 - any JSON value
+    """Write a JSON value as a reader expects it: lists and mappings without brackets and quotes."""
+    if value is None or value == "" or value == []:
+        return "–"
     if isinstance(value, Mapping):
-        return ", ".join(f"{key} {_text(item)}" for key, item in value.items())
+        return ", ".join(f"{key} {plain_text(item)}" for key, item in value.items())
     if isinstance(value, (list, tuple)):
-        return ", ".join(_text(item) for item in value)
+        return ", ".join(plain_text(item) for item in value)
     return str(value)
 
 
@@ -129,7 +133,8 @@ def _decisions(samples: pd.DataFrame, threshold: float | None) -> dict[str, Any]
 
 def _categories(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Figures of the categories, worst object AUROC first."""
-    return [{"category": category, **metrics["categories"][category]} for category in categories_table(metrics)["category"]]
+    order = categories_table(metrics)["category"]
+    return [{"category": category, **metrics["categories"][category]} for category in order]
 
 
 def _defects(metrics: Mapping[str, Any], samples: pd.DataFrame, threshold: float | None) -> list[dict[str, Any]]:

@@ -220,9 +220,7 @@ def _printable(text: str) -> str:
     return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
 
 
-def _strip(
-    rows: list[list[tuple[str, np.ndarray]]], title: str, subtitle: str, score_range: ScoreRange
-) -> Image.Image:
+def _strip(rows: list[list[tuple[str, np.ndarray]]], title: str, subtitle: str, score_range: ScoreRange) -> Image.Image:
     """Lay captioned panels of one size out in rows, under a header and beside a colour bar."""
     side = rows[0][0][1].shape[0]
     scale = -(-SMALLEST_PANEL // side)

@@ -15,7 +15,7 @@ from markupsafe import Markup
 
 from gsclip.metrics.table import METRICS, categories_table
 from gsclip.report import figures
-from gsclip.report.content import METRIC_NAMES, Run, report_content
+from gsclip.report.content import METRIC_NAMES, Run, plain_text, report_content
 from gsclip.report.curves import pr_curves, roc_curves
 from gsclip.report.gallery import BEST, HIGHEST_GOOD, WORST, ItemReader, Picture, draw_gallery, evaluated_rows
 from gsclip.storage import write_json, write_text
@@ -106,6 +106,7 @@ def _template() -> jinja2.Template:
     )
     environment.filters["figure"] = _three_decimals
     environment.filters["per_cent"] = _per_cent
+    environment.filters["plain"] = plain_text
     return environment.get_template("report.html.j2")
 
 

@@ -1,4 +1,4 @@
-"""Figures that other authors published, quoted for orientation: per cent, of whole data sets, with CLIP ViT-L/14@336."""
+"""Figures that other authors published, quoted for orientation: per cent, whole data sets, CLIP ViT-L/14@336."""
 
 from __future__ import annotations
 

@@ -28,6 +28,7 @@ METRICS = Path("outputs/metrics.json")
 CATEGORIES = Path("outputs/categories.csv")
 REPORT = Path("outputs/report")
 OVERLAYS = Path("outputs/overlays")
+SAMPLES_FILE = "samples.csv"
 CHECKPOINTS = Path(".gsclip/checkpoints")
 
 FOLDERS = PackFolders(PREPARED, VIEWS, FEATURES)
@@ -36,6 +37,11 @@ FOLDERS = PackFolders(PREPARED, VIEWS, FEATURES)
 def index() -> pd.DataFrame:
     """Accepted samples of the prepared data set."""
     return read_index(PREPARED / INDEX_FILE)
+
+
+def samples() -> pd.DataFrame:
+    """Scored samples, one row each: ``samples.csv``."""
+    return pd.read_csv(PREDICTIONS / SAMPLES_FILE, keep_default_na=False, na_values={"label": [""], "threshold": [""]})
 
 
 def run(stage: Callable[[Params], None]) -> None:

@@ -17,14 +17,13 @@ def render(params: Params) -> None:
     config = params.render
     with atomic_directory(common.VIEWS) as folder, tqdm(total=len(index), desc="render", mininterval=5) as progress:
         for category in sorted(set(index["category"])):
-            with Pack(common.PREPARED / f"{category}.h5", Sample) as samples, write_pack(folder / f"{category}.h5") as pack:
+            file = f"{category}.h5"
+            with Pack(common.PREPARED / file, Sample) as samples, write_pack(folder / file) as pack:
                 for name, sample in samples:
-                    pack.add(
-                        name,
-                        render_views(
-                            sample, image_size=config.image_size, cameras=config.cameras, views=config.views
-                        ),
+                    views = render_views(
+                        sample, image_size=config.image_size, cameras=config.cameras, views=config.views
                     )
+                    pack.add(name, views)
                     progress.update()
 
 

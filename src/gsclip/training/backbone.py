@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -31,7 +32,7 @@ from gsclip.data.preparation import prepare_sample
 from gsclip.data.procedural.dataset import generate_from_row, procedural_index
 from gsclip.data.procedural.families import FAMILIES, categories
 from gsclip.determinism import make_deterministic
-from gsclip.errors import InputError
+from gsclip.errors import GsclipError, InputError
 from gsclip.features.backbone import build_embedded, embedded_folder
 from gsclip.features.encode import DEPTH_LEVELS
 from gsclip.features.types import ClipModel, Tokenizer
@@ -109,7 +110,7 @@ def write_training_views(path: Path, settings: BackboneTraining, *, image_size: 
     Scans that preparation rejects are left out with a warning.
     """
     index = procedural_index(categories("backbone"), settings.samples, settings.seed, "train")
-    tasks = [(row.to_dict(), settings, image_size, patch_size) for _, row in index.iterrows()]
+    tasks = [(row, settings, image_size, patch_size) for _, row in index.iterrows()]
     with write_pack(path) as pack:
         results = tqdm(ordered_map(_training_views, tasks), total=len(tasks), desc="views", mininterval=5)
         for (row, *_), views in zip(tasks, results, strict=True):
@@ -119,13 +120,11 @@ def write_training_views(path: Path, settings: BackboneTraining, *, image_size: 
                 logging.getLogger(__name__).warning("left out: %s", views)
 
 
-def _training_views(task: tuple[dict[str, str], BackboneTraining, int, int]) -> TrainingViews | InputError:
-    import pandas as pd
-
+def _training_views(task: tuple[pd.Series, BackboneTraining, int, int]) -> TrainingViews | GsclipError:
     row, settings, image_size, patch_size = task
     try:
-        sample = prepare_sample(generate_from_row(pd.Series(row), settings.seed), row["name"])
-    except InputError as error:
+        sample = prepare_sample(generate_from_row(row, settings.seed), row["name"])
+    except GsclipError as error:
         return error
     random = np.random.default_rng([settings.seed, *row["name"].encode()])
     rotations = random_rotations(random, settings.views, settings.tilt)

@@ -1,4 +1,4 @@
-"""The decision threshold: best F1 of the object scores of auxiliary samples."""
+"""What is set after training, on auxiliary samples: the decision threshold and the range of colours of heat maps."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from gsclip.packs import PackFolders
 
 
 def calibrate(detector: Detector, folders: PackFolders, index: pd.DataFrame, names: Sequence[str]) -> Detector:
-    """Return the detector with a threshold from the samples of these names.
+    """Return the detector with the threshold of best F1 over the object scores of the samples of these names.
+
+    Colours range from the median of the point scores of a typical sample to the highest of all samples.
 
     Raises:
         GsclipError: when they are all normal or all abnormal.
@@ -25,14 +27,21 @@ def calibrate(detector: Detector, folders: PackFolders, index: pd.DataFrame, nam
         raise GsclipError("calibration needs normal and defective auxiliary samples; see prepare.calibration_samples")
     scores: list[float] = []
     labels: list[int] = []
+    medians: list[float] = []
+    highest = 0.0
     progress = tqdm(total=len(chosen), desc="calibrate", mininterval=5)
     for category, rows in chosen.groupby("category"):
         with folders.open(str(category)) as packs:
             for name, label in zip(rows["name"], rows["label"], strict=True):
-                scores.append(detector.predict(*packs.read(name)).object_score)
+                prediction = detector.predict(*packs.read(name))
+                scores.append(prediction.object_score)
+                medians.append(float(np.median(prediction.point_scores)))
+                highest = max(highest, float(prediction.point_scores.max()))
                 labels.append(label)
                 progress.update()
     progress.close()
     threshold, _ = best_f1_threshold(np.array(labels), np.array(scores))
-    config = detector.config.model_copy(update={"threshold": threshold})
+    low = float(np.median(medians))
+    span = (low, highest) if low < highest else (0.0, 1.0)
+    config = detector.config.model_copy(update={"threshold": threshold, "score_range": span})
     return Detector(config, detector.backbone, detector.prompts, detector.depth_stream, detector.refinement)

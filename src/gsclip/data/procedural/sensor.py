@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.ndimage import correlate1d, maximum_filter, minimum_filter, uniform_filter
+from scipy.ndimage import correlate1d, generate_binary_structure, maximum_filter, minimum_filter, uniform_filter
 
 from gsclip.data.procedural.camera import Scene
 from gsclip.data.procedural.casting import ball_span, cast
@@ -19,13 +19,13 @@ NOISE = (0.02, 0.04)  # pitches: standard deviation on the part, along the ray
 TABLE_NOISE = (1.4, 2.2)  # pitches, low-pass: the table is dark
 TABLE_GRAIN = 0.35  # pitches, from pixel to pixel
 TABLE_MISSING = (0.40, 0.50)  # of the table's pixels
-MISSING_AT = ((0.0, 0.004), (40.0, 0.004), (48.0, 0.009), (60.0, 0.02), (70.0, 0.03), (78.0, 0.3), (82.0, 1.0))
+MISSING_AT = ((40.0, 0.004), (48.0, 0.009), (60.0, 0.02), (72.0, 0.03), (80.0, 0.3), (84.0, 1.0))
 """Share of missing pixels by the angle of incidence in degrees."""
-EDGE_STEP = 2.5  # pitches between neighbours' ranges that make an edge
+EDGE_STEP = 6.0  # pitches between the ranges on both sides of a pixel that make an edge
 EDGE_MISSING = (0.15, 0.35)  # of the pixels at edges
 SPIKE_SHARE = (0.05, 0.14)  # of the pixels at edges
 SPIKE_LENGTH = 2.0  # pitches: mean of the spikes
-BASELINE = (70.0, 170.0)  # millimetres from the camera to the projector, on the right
+BASELINE = (60.0, 140.0)  # millimetres from the camera to the projector, on the right
 NORMAL_STEP = 0.4  # pitches over which normals are taken
 SMOOTHING = (0.06, 0.24, 0.4, 0.24, 0.06)  # a pixel sees a little of its neighbours: rounds creases
 
@@ -110,7 +110,7 @@ def measure(scene: Scene, hits: Hits, rng: np.random.Generator) -> np.ndarray:
     """
     pitch = scene.pitch
     edge = _edges(hits.range, EDGE_STEP * pitch)
-    ranges = np.where(hits.part, _rounded(hits, EDGE_STEP * pitch), hits.range).astype(np.float64)
+    ranges = np.where(hits.part, _rounded(hits, 0.5 * EDGE_STEP * pitch), hits.range).astype(np.float64)
     ranges += np.where(hits.part, _part_noise(hits, rng), _table_noise(scene.grid, rng)) * pitch
     ranges += _spikes(hits, edge, rng) * pitch
     missing = _missing(hits, edge, rng) | _shadow(scene, hits, rng) | np.isnan(hits.range)
@@ -135,9 +135,10 @@ def _rounded(hits: Hits, gate: float) -> np.ndarray:
 
 
 def _edges(ranges: np.ndarray, step: float) -> np.ndarray:
-    """(h, w) bool, where neighbours' ranges differ by more than ``step``."""
+    """(h, w) bool, where the ranges of a pixel and its four neighbours span more than ``step``."""
     filled = np.nan_to_num(ranges, nan=float(np.nanmax(ranges)))
-    return np.asarray(maximum_filter(filled, 3) - minimum_filter(filled, 3) > step)
+    cross = generate_binary_structure(2, 1)
+    return np.asarray(maximum_filter(filled, footprint=cross) - minimum_filter(filled, footprint=cross) > step)
 
 
 def _low_pass(grid: tuple[int, int], rng: np.random.Generator, weights: tuple[float, ...]) -> np.ndarray:

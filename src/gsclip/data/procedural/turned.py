@@ -48,18 +48,15 @@ def flange_bolt(rng: np.random.Generator) -> Part:
     collar = lathe([(0, -0.2 * r), (flange, -0.2 * r), (flange, 0.1 * r), (1.3 * r, 0.5 * r), (0, 0.5 * r)], 0.1 * r)
     hexagon = translate(prism(6, r * rng.uniform(1.35, 1.55), head / 2, 0.08 * r), (0, 0, 0.4 * r + head / 2))
     tooth = rotate(box((0.36 * r, 0.14 * r, 0.22 * r), 0.06 * r), axis_rotation("y", 20))
-    cap = translate(cylinder(rng.uniform(0.6, 1.0) * r, 0.3 * r), (0, 0, 0.4 * r + head))
-
-    def finish(field: Field) -> Field:
-        return translate(subtract(field, cap, blend=0.1 * r), (0, 0, length / 2 - head / 2))
-
+    middle = (0.0, 0.0, length / 2 - head / 2)
+    cap = translate(cylinder(rng.uniform(0.6, 1.0) * r, 0.3 * r), (0, 0, 0.4 * r + head + middle[2]))
     return Part(
-        body=union(shank, collar, hexagon),
+        body=translate(union(shank, collar, hexagon), middle),
         element=translate(tooth, (0.86 * flange, 0, 0.28 * r)),
-        repeat=Repeat(polar=int(rng.integers(12, 21))),
+        repeat=Repeat(polar=int(rng.integers(12, 21)), origin=middle),
         bound=math.hypot(flange * 1.15, length / 2 + head + r),
         blend=0.05 * r,
-        finish=finish,
+        finish=lambda field: subtract(field, cap, blend=0.1 * r),
         pose="lying" if rng.random() < 0.6 else "any",
     )
 

@@ -1,0 +1,404 @@
+"""Page "Review": the figures of the last run, its categories and samples, and one sample from all sides."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+from dashboards import data, figures
+
+from gsclip.errors import GsclipError, InputError
+from gsclip.views.cameras import camera_angles
+
+Loaded = TypeVar("Loaded")
+
+METRICS = {
+    "o_auroc": ("Object AUROC", "Probability that a defective part scores higher than a good one."),
+    "o_ap": ("Object AP", "Average precision of the object score."),
+    "point_auroc": ("Point AUROC", "AUROC over the points of the parts, background excluded."),
+    "point_pro": ("Point PRO", "Per-region overlap over the points of the parts."),
+    "pixel_auroc": ("Pixel AUROC", "AUROC over the whole grid, background included: chance is high here."),
+    "pixel_pro": ("Pixel PRO", "Per-region overlap over the whole grid, background included: chance is high here."),
+}
+ROLES = {"test": "Test: never trained on", "auxiliary": "Auxiliary: trained on"}
+FILTERS = {"role": "Role", "category": "Category", "defect": "Kind", "outcome": "Decision"}
+ROW_HEIGHT = 35
+TABLE_HEIGHT = 9 * ROW_HEIGHT + 3
+LIST_HEIGHT = 508
+VIEWS_IN_ROW = 3
+CAMERA_LINK = Path(__file__).parents[1] / "linked_cameras.html"
+
+
+def main() -> None:
+    """Draw the page."""
+    root = data.workspace()
+    st.title("Review", anchor=False)
+    metrics = loaded(data.load_metrics, root)
+    samples = loaded(data.load_samples, root)
+    if metrics is not None:
+        show_headline(metrics)
+    if samples is None:
+        return
+    choose_from_url(list(samples["name"]))
+    set_filters(samples)
+    categories, kinds, histogram = st.columns([11, 6, 7], gap="medium")
+    if metrics is not None:
+        with categories:
+            show_categories(data.load_category_table(root))
+        with kinds:
+            show_kinds(metrics)
+    with histogram:
+        show_histogram(samples)
+    st.divider()
+    left, right = st.columns([2, 3], gap="medium")
+    with left:
+        shown = show_list(samples)
+    with right:
+        chosen = choose_sample(samples, shown)
+        choose_limits(samples)
+        inspection = loaded(data.load_inspection, root, chosen["category"], chosen["name"])
+        if inspection is not None:
+            show_clouds(inspection)
+    if inspection is not None:
+        show_views(inspection, view_captions(metrics, len(inspection.rendered)))
+
+
+def loaded(load: Callable[..., Loaded], *arguments: Any) -> Loaded | None:  # noqa: ANN401
+    """Call a loader; where it fails, tell why and what helps, and go on without."""
+    try:
+        return load(*arguments)
+    except InputError as error:
+        st.error(plain(str(error)), icon=":material/error:")
+        return None
+
+
+def plain(text: object) -> str:
+    """Text as it is: names from files must not act as Markdown."""
+    return re.sub(r"([^\w\s])", r"\\\1", str(text))
+
+
+def number(value: float | None) -> str:
+    """A figure as the page shows it."""
+    return "–" if value is None or pd.isna(value) else f"{value:.3f}"
+
+
+# --- headline ---------------------------------------------------------------------------------------------------------
+
+
+def show_headline(metrics: data.Metrics) -> None:
+    """What was trained on what, and each metric beside chance and the best possible."""
+    st.markdown(description(metrics))
+    for column, (metric, (label, explanation)) in zip(st.columns(len(METRICS)), METRICS.items(), strict=True):
+        figure: data.Triple = getattr(metrics.mean, metric)
+        low, high = getattr(metrics, f"{metric}_interval", None) or (None, None)
+        with column.container(border=True):
+            st.metric(label, number(figure.ours), help=explanation)
+            interval = "not computed" if low is None else f"{number(low)}–{number(high)}"
+            chance = f"random {number(figure.random)} · oracle {number(figure.oracle)}"
+            st.caption(f"95 % interval {interval}  \n{chance}")
+
+
+def description(metrics: data.Metrics) -> str:
+    """Markdown on data, training, backbone and threshold."""
+    facts = metrics.data
+    backbone = listed(facts, "backbone")
+    if facts.get("backbone") == "embedded":
+        backbone += ", **not CLIP**: do not compare these figures with published ones"
+    lines = (
+        f"**Tested on** {listed(facts, 'test_categories')}: {listed(facts, 'samples')} samples, "
+        f"{listed(facts, 'defective')} of them defective, data set {listed(facts, 'dataset')}; "
+        "none of these categories was trained on.",
+        f"**Trained on** {listed(facts, 'auxiliary_categories')}: {listed(facts, 'training_samples')} samples with "
+        f"masks; protocol {listed(facts, 'protocol')}; {listed(facts, 'views')} views, cameras "
+        f"{listed(facts, 'cameras')}; seeds {listed(facts, 'seeds')}.",
+        f"**Backbone** {backbone} ({listed(facts, 'backbone_note')}).",
+        f"**Threshold** {number(metrics.threshold)}, chosen on the auxiliary samples; F1 there on the test samples "
+        f"{number(metrics.f1_at_threshold)}.",
+    )
+    return "  \n".join(lines)
+
+
+def listed(facts: dict[str, Any], key: str) -> str:
+    """One fact in words."""
+    value = facts.get(key)
+    if value is None:
+        return "(not stated)"
+    if isinstance(value, dict):
+        return plain(", ".join(f"{name} {item}" for name, item in value.items()))
+    return plain(", ".join(map(str, value)) if isinstance(value, list) else value)
+
+
+# --- categories and scores --------------------------------------------------------------------------------------------
+
+
+def show_categories(table: pd.DataFrame) -> None:
+    """Categories, worst first; a click on a row filters the samples."""
+    st.markdown("**Categories** – worst first; choose a row to filter")
+    ends = zip(table["o_auroc_low"], table["o_auroc_high"], strict=True)
+    table = table.assign(interval=[f"{number(low)}–{number(high)}" for low, high in ends])
+    columns = {
+        "category": st.column_config.TextColumn("Category", pinned=True, width=100),
+        "samples": st.column_config.NumberColumn("Samples", width=60),
+        "o_auroc": score_column("O-AUROC", METRICS["o_auroc"][1]),
+        "interval": st.column_config.TextColumn("95 %", help="Interval of the object AUROC.", width=90),
+        "o_auroc_random": score_column("random", "Object AUROC of random scores on the same samples."),
+        "point_auroc": score_column("P-AUROC", METRICS["point_auroc"][1]),
+        "point_pro": score_column("P-PRO", METRICS["point_pro"][1]),
+    }
+    filter_table("categories", table[list(columns)], "category", columns)
+
+
+def show_kinds(metrics: data.Metrics) -> None:
+    """Kinds of defect, worst first; a click on a row filters the samples."""
+    st.markdown("**Kinds of defect** – against good samples")
+    columns = {
+        "defect": st.column_config.TextColumn("Kind", pinned=True, width=80),
+        "samples": st.column_config.NumberColumn("Samples", width=60),
+        "o_auroc": score_column("O-AUROC", METRICS["o_auroc"][1]),
+        "point_auroc": score_column("P-AUROC", METRICS["point_auroc"][1]),
+    }
+    rows = [{"defect": kind, **row.model_dump()} for kind, row in metrics.defects.items()]
+    table = pd.DataFrame(rows, columns=list(columns)).astype({"o_auroc": float, "point_auroc": float})
+    table = table.sort_values(["o_auroc", "defect"], na_position="last", ignore_index=True)
+    filter_table("kinds", table, "defect", columns)
+
+
+def score_column(label: str, explanation: str) -> Any:  # noqa: ANN401 - Streamlit's type is private
+    """A narrow column of fractions with three decimals."""
+    return st.column_config.NumberColumn(label, format="%.3f", help=explanation, width=62)
+
+
+def filter_table(key: str, table: pd.DataFrame, column: str, columns: dict[str, Any]) -> None:
+    """A table whose chosen row is the filter ``column`` of the samples, in both directions."""
+    names = list(table[column])
+    current = st.session_state.get(column)
+    mark_row(key, names.index(current) if current in names else None)
+    st.dataframe(
+        table,
+        key=key,
+        height=min(TABLE_HEIGHT, ROW_HEIGHT * (len(table) + 1) + 3),
+        column_config=columns,
+        hide_index=True,
+        on_select=lambda: st.session_state.update({column: chosen_row(key, names)}),
+        selection_mode="single-row",
+    )
+
+
+def mark_row(key: str, row: int | None) -> None:
+    """Choose a row of a table before it is drawn."""
+    st.session_state[key] = {"selection": {"rows": [] if row is None else [row], "columns": [], "cells": []}}
+
+
+def chosen_row(key: str, names: list[str]) -> str | None:
+    """Name in the chosen row of a table."""
+    rows = st.session_state[key]["selection"]["rows"]
+    return names[rows[0]] if rows else None
+
+
+def show_histogram(samples: pd.DataFrame) -> None:
+    """Scores of the samples of the chosen role and category."""
+    chosen = filtered(samples, "role", "category")
+    thresholds = chosen["threshold"].unique()
+    threshold = float(thresholds[0]) if len(thresholds) == 1 else None
+    st.markdown(f"**Object scores** – {len(chosen)} samples as filtered")
+    figure = figures.score_histogram(chosen, threshold)
+    st.plotly_chart(figure, key="histogram", config={"displayModeBar": False}, alt="Histogram of the object scores")
+    counts = chosen["outcome"].value_counts()
+    st.caption(" · ".join(f"{outcome} {counts[outcome]}" for outcome in data.OUTCOMES if outcome in counts))
+
+
+# --- list of samples --------------------------------------------------------------------------------------------------
+
+
+def filtered(samples: pd.DataFrame, *columns: str) -> pd.DataFrame:
+    """Samples that the filters of these columns let through."""
+    for column in columns:
+        if (value := st.session_state.get(column)) is not None:
+            samples = samples[samples[column] == value]
+    return samples
+
+
+def set_filters(samples: pd.DataFrame) -> None:
+    """Start with the test samples, and forget a filter that no sample of this run matches."""
+    for column in FILTERS:
+        value = st.session_state.get(column)
+        if value is not None and not (samples[column] == value).any():
+            st.session_state[column] = None
+    if st.session_state.get("role") is None:
+        st.session_state["role"] = "test" if (samples["role"] == "test").any() else samples["role"].iloc[0]
+
+
+def show_list(samples: pd.DataFrame) -> pd.DataFrame:
+    """Filters and the samples they let through, worst first; a click on a row chooses the sample."""
+    st.markdown("**Samples, worst first** – farthest on the wrong side of the threshold")
+    for row in (("role", "category"), ("defect", "outcome")):
+        for column, name in zip(st.columns(2), row, strict=True):
+            options = [kind for kind in data.OUTCOMES if (samples[name] == kind).any()] if name == "outcome" else None
+            column.selectbox(
+                FILTERS[name],
+                options or sorted(samples[name].unique()),
+                index=None,
+                placeholder="all",
+                required=name == "role",
+                format_func=lambda value: ROLES.get(value, value),
+                key=name,
+            )
+    shown = filtered(samples, *FILTERS)
+    names = list(shown["name"])
+    if st.session_state.get("sample") is None:
+        choose(names[0] if names else samples["name"].iloc[0])
+    current = st.session_state["sample"]
+    mark_row("list", names.index(current) if current in names else None)
+    st.dataframe(
+        shown[["outcome", "object_score", "margin", "defect", "name"]],
+        key="list",
+        height=LIST_HEIGHT,
+        column_config={
+            "outcome": st.column_config.TextColumn("Outcome", width=90),
+            "object_score": score_column("Score", "Object score."),
+            "margin": score_column("Margin", "Distance to the threshold; negative on the wrong side."),
+            "defect": st.column_config.TextColumn("Kind", width=70),
+            "name": st.column_config.TextColumn("Name"),
+        },
+        hide_index=True,
+        on_select=lambda: choose(chosen_row("list", names) or current),
+        selection_mode="single-row",
+    )
+    return shown
+
+
+# --- one sample -------------------------------------------------------------------------------------------------------
+
+
+def choose(name: str | None) -> None:
+    """Make a sample the chosen one."""
+    st.session_state["sample"] = name
+
+
+def choose_from_url(names: list[str]) -> None:
+    """Take the sample of the URL when it is not the one that this page put there (a link, or the back button)."""
+    wanted = st.query_params.get("sample")
+    if wanted is not None and wanted != st.session_state.get("sample_in_url"):
+        if wanted in names:
+            choose(wanted)
+        else:
+            st.warning(f"This run has no sample {plain(wanted[:200])}: the worst one is shown.")
+    if st.session_state.get("sample") not in names:
+        choose(None)
+
+
+def choose_sample(samples: pd.DataFrame, shown: pd.DataFrame) -> pd.Series:
+    """Name of the chosen sample, the steps to its neighbours in the list, and its facts; the sample's row."""
+    names = list(shown["name"])
+    current = st.session_state["sample"]
+    # A filter does not take away the sample that is being looked at.
+    options = names if current in names else [current, *names]
+    place = options.index(current)
+    steps = st.columns([5, 1.2, 1.2], vertical_alignment="bottom")
+    steps[0].selectbox("Sample", options, key="sample", required=True)
+    for column, label, key, target in ((steps[1], "Previous", "P", place - 1), (steps[2], "Next", "N", place + 1)):
+        inside = 0 <= target < len(options)
+        column.button(
+            label,
+            shortcut=key,
+            width="stretch",
+            disabled=not inside,
+            on_click=choose,
+            args=(options[target] if inside else current,),
+        )
+    st.session_state["sample_in_url"] = st.query_params["sample"] = current
+    row = samples[samples["name"] == current].iloc[0]
+    show_facts(row)
+    return row
+
+
+def show_facts(row: pd.Series) -> None:
+    """Score, decision and size of a sample."""
+    facts = {
+        "Object score": number(row["object_score"]),
+        "Threshold": number(row["threshold"]),
+        "Decision": ("abnormal" if row["decision"] == 1 else "normal") + f" ({row['outcome']})",
+        "Kind": row["defect"] or "not labelled",
+        "Points": f"{int(row['points']):,}",
+        "Extent x × y × z": " × ".join(f"{row[f'extent_{axis}']:.3g}" for axis in "xyz"),
+    }
+    for column, (label, value) in zip(st.columns([1, 1, 1.7, 1.1, 1, 2]), facts.items(), strict=True):
+        column.caption(label)
+        column.text(value)
+
+
+def choose_limits(samples: pd.DataFrame) -> None:
+    """Slider of the colour range; it starts with what the scores of the whole run need."""
+    low = np.floor(samples["map_mean"].min() * 20) / 20
+    high = max(np.ceil(samples["map_max"].max() * 20) / 20, low + 0.2)
+    initial = (max(float(low), 0.0), min(float(high), 1.0))
+    st.slider("Colour range of the scores, one for all samples", 0.0, 1.0, initial, 0.05, key="limits")
+
+
+def colour_limits() -> figures.Range:
+    """Scores at the ends of the colour scale, the same for every sample."""
+    low, high = st.session_state.get("limits", (0.0, 1.0))
+    return (low, high) if high > low else (max(low - 0.05, 0.0), min(high + 0.05, 1.0))
+
+
+@st.fragment
+def show_clouds(inspection: data.Inspection) -> None:
+    """The cloud by score and by ground truth, under one camera."""
+    viewpoint = st.segmented_control(
+        "Camera", list(figures.VIEWPOINTS), default="Sensor", required=True, key="viewpoint"
+    )
+    figure = figures.cloud_figure(
+        inspection.points,
+        inspection.normals,
+        inspection.scores,
+        inspection.mask,
+        viewpoint=viewpoint or "Sensor",
+        limits=colour_limits(),
+    )
+    st.plotly_chart(
+        figure,
+        key="clouds",
+        config={"displaylogo": False, "displayModeBar": False},
+        alt="Point cloud coloured by score, and the same cloud coloured by ground truth",
+    )
+    st.html(CAMERA_LINK, unsafe_allow_javascript=True)
+
+
+@st.fragment
+def show_views(inspection: data.Inspection, captions: list[str]) -> None:
+    """Rendered and depth image of every view under its anomaly map."""
+    st.markdown("**Views** – rendered | depth, under the anomaly map")
+    left, right = st.columns(2, vertical_alignment="bottom")
+    opacity = left.slider("Opacity of the anomaly map", 0.0, 1.0, 0.5, 0.05, key="opacity")
+    outline = right.toggle("Outline of the ground truth", value=True, key="outline")
+    for first in range(0, len(captions), VIEWS_IN_ROW):
+        for column, view in zip(st.columns(VIEWS_IN_ROW), range(first, len(captions)), strict=False):
+            image = figures.view_image(
+                inspection.rendered[view],
+                inspection.depth[view],
+                inspection.foreground[view],
+                inspection.maps[view],
+                opacity=opacity,
+                limits=colour_limits(),
+                truth=inspection.view_masks[view] if outline and inspection.view_masks is not None else None,
+            )
+            caption = f"{captions[view]} · defect probability {number(float(inspection.view_probabilities[view]))}"
+            column.image(image, caption, width="stretch", output_format="PNG", alt=f"Rendered and depth, {caption}")
+
+
+def view_captions(metrics: data.Metrics | None, count: int) -> list[str]:
+    """The camera's angles where the run states its cameras, else numbers."""
+    cameras = None if metrics is None else metrics.data.get("cameras")
+    try:
+        angles = camera_angles(str(cameras), count)
+    except GsclipError:
+        return [f"View {view + 1}" for view in range(count)]
+    return [f"View {view + 1} · {x:+.0f}° about x, {y:+.0f}° about y" for view, (x, y) in enumerate(angles)]
+
+
+main()

@@ -1,0 +1,320 @@
+"""What the commands of :mod:`gsclip.cli` do with files: a broken scan is rejected, the others go on."""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+from tqdm import tqdm
+
+from gsclip.data import mvtec3d
+from gsclip.data.datasets import AUXILIARY, TEST
+from gsclip.data.preparation import prepare_sample
+from gsclip.data.sample import Sample
+from gsclip.data.scan_files import SCAN_EXTENSIONS, read_scan
+from gsclip.detector import Detector
+from gsclip.errors import GsclipError, InputError
+from gsclip.metrics.sample_scores import SampleScores, sample_scores
+from gsclip.metrics.table import evaluate_samples
+from gsclip.monitoring.rows import sample_row, samples_table
+from gsclip.report.content import Run
+from gsclip.report.gallery import GalleryItem, add_localisation, draw, evaluated_rows, score_range
+from gsclip.report.overlays import colours
+from gsclip.report.page import write_report
+from gsclip.scores.prediction import Prediction
+from gsclip.storage import Pack, atomic_directory, atomic_path, write_csv, write_json, write_pack
+from gsclip.views.cameras import camera_angles
+from gsclip.views.renderer import render_views
+
+SAMPLES_FILE = "samples.csv"
+REJECTED_FILE = "rejected.csv"
+DECISIONS = ("normal", "abnormal")
+
+
+def find_scans(paths: Sequence[Path]) -> dict[str, Path]:
+    """Name every scan: by its file name without extension, with as many folders before it as make names unique.
+
+    Args:
+        paths: files, or folders that are searched for files of a known extension.
+
+    Raises:
+        InputError: when a folder holds no scan.
+    """
+    files: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            found = sorted(file for file in path.rglob("*") if file.suffix.lower() in SCAN_EXTENSIONS)
+            if not found:
+                raise InputError(path, "the folder holds no scans", f"known are {', '.join(SCAN_EXTENSIONS)}")
+            files.extend(found)
+        else:
+            files.append(path)
+    files = list(dict.fromkeys(files))
+    for depth in range(1, max((len(file.parts) for file in files), default=1) + 1):
+        names = ["-".join([*file.parts[-depth:-1], file.stem]) for file in files]
+        if len(set(names)) == len(names):
+            return dict(zip(names, files, strict=True))
+    names = ["-".join([*file.parts, ""]).strip("-/") for file in files]  # they differ in the extension alone
+    return dict(zip(names, files, strict=True))
+
+
+def render_files(
+    paths: Sequence[Path], output: Path, *, views: int, image_size: int, cameras: str
+) -> list[GsclipError]:
+    """Render scans to ``<output>/<name>/{rendered,depth}_<view>.png`` and ``<name>/views.npz``.
+
+    Rendered images are 8 bit grey, depth images 16 bit; ``views.npz`` holds pixel (v, n, 2) and visibility (v, n) of
+    every point, its place (n, 3), and the cameras' angles (v, 2) in degrees.
+
+    Returns:
+        Why scans were rejected; they are listed in ``rejected.csv`` too.
+    """
+    angles = camera_angles(cameras, views)
+
+    def render(name: str, path: Path) -> None:
+        sample = prepare_sample(read_scan(path), str(path))
+        rendered = render_views(sample, image_size=image_size, cameras=cameras, views=views)
+        with atomic_directory(output / name) as folder:
+            for number in range(views):
+                Image.fromarray(rendered.rendered[number]).save(folder / f"rendered_{number}.png")
+                Image.fromarray(rendered.depth[number]).save(folder / f"depth_{number}.png")
+            np.savez_compressed(
+                folder / "views.npz",
+                points=sample.points,
+                pixels=rendered.pixels,
+                visible=rendered.visible,
+                angles=np.array(angles, dtype=np.float32),
+            )
+
+    return _for_each(find_scans(paths), output, render)
+
+
+def score_files(paths: Sequence[Path], model: Path, output: Path) -> list[GsclipError]:
+    """Score scans: per scan ``<name>.json``, ``<name>.ply`` and ``<name>.npz``; one row each in ``samples.csv``.
+
+    Returns:
+        Why scans were rejected; they are listed in ``rejected.csv`` too.
+    """
+    scans = find_scans(paths)
+    detector = Detector.from_pretrained(model)
+    rows: list[dict[str, Any]] = []
+
+    def score(name: str, path: Path) -> None:
+        clock = _Clock()
+        sample = prepare_sample(read_scan(path), str(path))
+        clock.lap("prepare")
+        views = detector.render(sample)
+        clock.lap("render")
+        tokens = detector.encode(views)
+        clock.lap("encode")
+        prediction = detector.predict(sample, views, tokens)
+        clock.lap("predict")
+        decision = detector.decide(prediction.object_score)
+        write_json(
+            output / f"{name}.json",
+            {
+                "name": name,
+                "scan": path,
+                "object_score": prediction.object_score,
+                "decision": None if decision is None else DECISIONS[decision],
+                "threshold": detector.config.threshold,
+                "points": len(sample.points),
+                "seconds": clock.seconds(),
+                "trained_on": detector.config.trained_on,
+            },
+        )
+        _write_scores(output / name, sample, prediction, detector.config.score_range)
+        rows.append(sample_row({"name": name}, sample, views, tokens, prediction, detector.config.threshold))
+
+    rejected = _for_each(scans, output, score)
+    write_csv(output / SAMPLES_FILE, samples_table(rows))
+    return rejected
+
+
+def evaluate_dataset(
+    dataset: str, root: Path, categories: Sequence[str] | None, model: Path, output: Path, report: Path | None = None
+) -> tuple[dict[str, Any], list[GsclipError]]:
+    """Evaluate a model on the test split of a data set.
+
+    Categories that the model was trained on are left out: their figures would not be zero-shot.
+
+    Args:
+        dataset: ``mvtec_3d_ad``.
+        root: folder in the official layout.
+        categories: which; all that are there when ``None``.
+        model: folder of the detector.
+        output: JSON file of the metrics.
+        report: folder for the page, ``samples.csv`` and the heat maps of all samples (``maps/<name>.png``).
+
+    Returns:
+        The metrics as written, and why scans were rejected.
+
+    Raises:
+        InputError: when the data set cannot be read, or nothing is left to evaluate.
+    """
+    if dataset != mvtec3d.DATASET:
+        raise InputError(f"--dataset {dataset}", "is not known", f"use {mvtec3d.DATASET}")
+    index = mvtec3d.mvtec_3d_ad_index(root, categories)
+    detector = Detector.from_pretrained(model)
+    index["role"] = [_role(detector, dataset, category) for category in index["category"]]
+    index = index[index["role"] == TEST]
+    if index.empty:
+        raise InputError(root, "the model was trained on all of these categories", "evaluate others")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.stem}.") as folder:
+        scratch = Path(folder) / "predictions.h5"
+        rejected, rows = _predict_index(detector, index, root, scratch)
+        samples = samples_table(rows)
+        with Pack(scratch, Prediction) as predictions:
+            reader = _Reader(detector, root, index, predictions)
+            if not rows:
+                raise InputError(root, f"none of {len(index)} scans can be used", str(rejected[0]))
+            metrics = evaluate_samples(
+                reader.scores(samples),
+                threshold=detector.config.threshold,
+                data={
+                    "dataset": dataset,
+                    "split": "test",
+                    "test_categories": sorted(set(samples["category"])),
+                    "rejected": len(rejected),
+                    **detector.config.facts(),
+                },
+            )
+            write_json(output, metrics)
+            if report is not None:
+                _write_report(report, metrics, samples, rejected, reader)
+    return metrics, rejected
+
+
+class _Reader:
+    """Reads samples of an index again, one at a time, with their predictions."""
+
+    def __init__(
+        self, detector: Detector, root: Path, index: pd.DataFrame, predictions: Pack[Prediction]
+    ) -> None:
+        self._detector, self._root, self._predictions = detector, root, predictions
+        self._rows = index.set_index("name", drop=False)
+
+    def sample(self, name: str) -> Sample:
+        return prepare_sample(mvtec3d.read_row(self._root, self._rows.loc[name]), name)
+
+    def item(self, row: Mapping[str, Any]) -> GalleryItem:
+        sample = self.sample(row["name"])
+        return GalleryItem(sample, self._detector.render(sample), self._predictions[row["name"]], row)
+
+    def scores(self, samples: pd.DataFrame) -> Iterator[SampleScores]:
+        for row in samples.sort_values(["category", "name"]).to_dict("records"):
+            name = row["name"]
+            yield sample_scores(
+                name, row["category"], row["defect"], int(row["label"]), self._predictions[name], self.sample(name)
+            )
+
+    def localised(self, samples: pd.DataFrame) -> Iterator[tuple[str, np.ndarray | None, np.ndarray]]:
+        for name in samples["name"]:
+            yield name, self.sample(name).mask, self._predictions[name].point_scores
+
+
+def _predict_index(
+    detector: Detector, index: pd.DataFrame, root: Path, scratch: Path
+) -> tuple[list[GsclipError], list[dict[str, Any]]]:
+    """Predict the samples of an index into a pack; rejected scans, and rows of the others."""
+    rows: list[dict[str, Any]] = []
+    rejected: list[GsclipError] = []
+    with write_pack(scratch) as predictions:
+        for _, identity in tqdm(index.iterrows(), total=len(index), desc="evaluate", unit="scan", mininterval=5):
+            name = identity["name"]
+            try:
+                sample = prepare_sample(mvtec3d.read_row(root, identity), name)
+                views = detector.render(sample)
+                tokens = detector.encode(views)
+                prediction = detector.predict(sample, views, tokens)
+            except GsclipError as error:
+                rejected.append(error)
+                continue
+            predictions.add(name, prediction)
+            rows.append(sample_row(identity, sample, views, tokens, prediction, detector.config.threshold))
+    return rejected, rows
+
+
+def _write_report(
+    folder: Path, metrics: Mapping[str, Any], samples: pd.DataFrame, rejected: Sequence[GsclipError], reader: _Reader
+) -> None:
+    localised = add_localisation(samples, reader.localised(samples))
+    run = Run(metrics=metrics, samples=localised, rejected=_rejected_table(rejected))
+    write_report(folder, run, reader.item)
+    write_csv(folder / SAMPLES_FILE, localised)
+    rows = evaluated_rows(localised)
+    span = score_range(rows)
+    for row in tqdm(rows.to_dict("records"), desc="heat maps", mininterval=5):
+        path = folder / "maps" / f"{row['name']}.png"
+        with atomic_path(path) as temporary:
+            named = {str(column): value for column, value in row.items()}
+            temporary.write_bytes(draw(reader.item(named), span, run.threshold))
+
+
+def _role(detector: Detector, dataset: str, category: str) -> str:
+    trained_on = detector.config.trained_on
+    seen = trained_on.get("dataset") == dataset and category in trained_on.get("auxiliary_categories", ())
+    return AUXILIARY if seen else TEST
+
+
+def _for_each(scans: Mapping[str, Path], output: Path, work: Callable[[str, Path], None]) -> list[GsclipError]:
+    """Do the work for each scan; collect and list what is rejected."""
+    output.mkdir(parents=True, exist_ok=True)
+    rejected: list[GsclipError] = []
+    for name, path in tqdm(scans.items(), unit="scan", disable=len(scans) < 2, mininterval=2):
+        try:
+            work(name, path)
+        except GsclipError as error:
+            rejected.append(error)
+    write_csv(output / REJECTED_FILE, _rejected_table(rejected))
+    return rejected
+
+
+def _rejected_table(rejected: Sequence[GsclipError]) -> pd.DataFrame:
+    rows = [(error.where if isinstance(error, InputError) else "", str(error)) for error in rejected]
+    return pd.DataFrame(rows, columns=["name", "problem"])
+
+
+def _write_scores(
+    path: Path, sample: Sample, prediction: Prediction, span: tuple[float, float]
+) -> None:
+    """Write ``<path>.ply`` (points, colours, scores) and ``<path>.npz`` (points, scores, pixels)."""
+    import open3d
+
+    scores = prediction.point_scores
+    cloud = open3d.t.geometry.PointCloud(open3d.core.Tensor(sample.points))
+    cloud.point.colors = open3d.core.Tensor(np.ascontiguousarray(colours(scores, span)))
+    cloud.point.score = open3d.core.Tensor(np.ascontiguousarray(scores[:, None], dtype=np.float32))
+    with atomic_path(path.with_name(path.name + ".ply")) as temporary:
+        if not open3d.t.io.write_point_cloud(temporary, cloud):
+            raise InputError(path, "the cloud could not be written", "is there space left on the disk?")
+    arrays = {"points": sample.points, "point_scores": scores}
+    if sample.pixels is not None:
+        arrays |= {"pixels": sample.pixels, "grid": np.array(sample.grid)}
+    with atomic_path(path.with_name(path.name + ".npz")) as temporary:
+        np.savez_compressed(temporary, allow_pickle=False, **arrays)
+
+
+@dataclasses.dataclass
+class _Clock:
+    """Seconds between laps."""
+
+    _start: float = dataclasses.field(default_factory=time.perf_counter)
+    _laps: dict[str, float] = dataclasses.field(default_factory=dict)
+
+    def lap(self, name: str) -> None:
+        now = time.perf_counter()
+        self._laps[name] = now - self._start
+        self._start = now
+
+    def seconds(self) -> dict[str, float]:
+        laps = {name: round(value, 3) for name, value in self._laps.items()}
+        return {**laps, "total": round(sum(self._laps.values()), 3)}

@@ -1,0 +1,50 @@
+"""Stage predict: scores the test samples, and the auxiliary samples that the threshold comes from."""
+
+from __future__ import annotations
+
+from tqdm import tqdm
+
+from gsclip.data.datasets import TEST, role
+from gsclip.detector import Detector
+from gsclip.monitoring.rows import sample_row, samples_table
+from gsclip.params import Params
+from gsclip.stages import common
+from gsclip.storage import atomic_directory, write_csv, write_pack
+from gsclip.training.selection import calibration_names
+
+
+def predict(params: Params) -> None:
+    """Write ``outputs/predictions``: a pack of predictions per category, and ``samples.csv``."""
+    detector = Detector.from_pretrained(common.MODEL)
+    auxiliary = params.prepare.auxiliary_categories
+    index = common.index()
+    index["role"] = [role(category, auxiliary) for category in index["category"]]
+    index = index[(index["role"] == TEST) | index["name"].isin(calibration_names(index, auxiliary))]
+    rows = []
+    with (
+        atomic_directory(common.PREDICTIONS) as folder,
+        tqdm(total=len(index), desc="predict", mininterval=5) as progress,
+    ):
+        for category, members in index.groupby("category", sort=True):
+            with common.FOLDERS.open(str(category)) as packs, write_pack(folder / f"{category}.h5") as predictions:
+                for identity in members.to_dict("records"):
+                    name = identity["name"]
+                    packed = packs.read(name)
+                    prediction = detector.predict(*packed)
+                    predictions.add(name, prediction)
+                    rows.append(
+                        sample_row(
+                            {str(column): value for column, value in identity.items()},
+                            packed.sample,
+                            packed.views,
+                            packed.tokens,
+                            prediction,
+                            detector.config.threshold,
+                        )
+                    )
+                    progress.update()
+        write_csv(folder / common.SAMPLES_FILE, samples_table(rows))
+
+
+if __name__ == "__main__":
+    common.run(predict)
