@@ -11,4 +11,5 @@ if ROOT not in sys.path:
     sys.path.insert(0, ROOT)
 
 st.set_page_config(page_title="gsclip review", layout="wide")
+st.html("<style>.stMainBlockContainer { padding-top: 2.5rem }</style>")
 st.navigation([st.Page("pages/review.py", title="Review", default=True)]).run()

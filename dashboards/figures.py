@@ -7,6 +7,7 @@ and abnormal.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from types import MappingProxyType
 
 import numpy as np
@@ -19,13 +20,14 @@ from scipy.ndimage import binary_dilation
 NORMAL_COLOUR = "#0072B2"
 ABNORMAL_COLOUR = "#D55E00"
 UNKNOWN_COLOUR = "#8A949E"
+LINE_COLOUR = "#7A8793"  # seen on light and on dark pages
 SURFACE = (163, 172, 181)
 DEFECT = (213, 94, 0)
-OUTLINE = (255, 255, 255)
 COLOUR_SCALE = "Cividis"
 SHADE = 0.45  # share of a point's brightness that depends on its normal
 CLOUD_HEIGHT = 430
 HISTOGRAM_HEIGHT = 330
+COLOUR_STEP = 3  # of 255, between two colours of a cloud
 GAP = 6  # pixels between the two images of a view
 
 Range = tuple[float, float]
@@ -129,7 +131,7 @@ def cloud_figure(
                 z=place[:, 2],
                 scene=scene,
                 mode="markers",
-                marker={"size": size, "color": _hexadecimal(colours * brightness), "line": {"width": 0}},
+                marker={"size": size, "line": {"width": 0}, **_marker_colours(colours * brightness)},
                 text=scores.round(3) if hover else None,
                 hovertemplate=f"score {hover}<extra></extra>" if hover else None,
                 hoverinfo=None if hover else "skip",
@@ -183,9 +185,8 @@ def score_histogram(samples: pd.DataFrame, threshold: float | None) -> go.Figure
                 )
             )
     if threshold is not None:
-        figure.add_vline(
-            x=threshold, line={"dash": "dash", "width": 2}, annotation_text=f"threshold {threshold:.3f}"
-        )
+        line = {"dash": "dash", "width": 2, "color": LINE_COLOUR}
+        figure.add_vline(x=threshold, line=line, annotation_text=f"threshold {threshold:.3f}")
     figure.update_layout(
         barmode="overlay",
         height=HISTOGRAM_HEIGHT,
@@ -197,16 +198,26 @@ def score_histogram(samples: pd.DataFrame, threshold: float | None) -> go.Figure
     return figure
 
 
+@cache
 def _palette() -> np.ndarray:
     """(256, 3) uint8 colours from low to high."""
     colours = sample_colorscale(COLOUR_SCALE, list(np.linspace(0, 1, 256)), colortype="tuple")
     return (np.array(colours) * 255).round().astype(np.uint8)
 
 
-def _hexadecimal(colours: np.ndarray) -> list[str]:
-    """(m, 3) colours, 0 to 255, as ``#rrggbb``."""
-    red, green, blue = colours.round().astype(int).T
-    return [f"#{value:06x}" for value in (red << 16) | (green << 8) | blue]
+def _marker_colours(colours: np.ndarray) -> dict[str, object]:
+    """Marker of a trace whose points have (m, 3) colours, 0 to 255.
+
+    Numbers into a scale of the colours that occur: plotly takes a second to check as many single colours.
+    """
+    steps = (np.clip(colours, 0, 255) / COLOUR_STEP).round().astype(int)
+    keys, index = np.unique(steps @ (1 << 16, 1 << 8, 1), return_inverse=True)
+    shades = np.stack([keys >> 16, keys >> 8 & 255, keys & 255], axis=1) * COLOUR_STEP
+    names = [f"rgb({red},{green},{blue})" for red, green, blue in shades.clip(0, 255)]
+    if len(names) == 1:
+        names *= 2  # a scale has two ends
+    scale = list(zip(np.linspace(0, 1, len(names)), names, strict=True))
+    return {"color": index, "cmin": 0, "cmax": len(names) - 1, "colorscale": scale}
 
 
 def _scale_bar(limits: Range) -> go.Scatter3d:

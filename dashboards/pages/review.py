@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import string
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -31,6 +32,7 @@ ROW_HEIGHT = 35
 TABLE_HEIGHT = 9 * ROW_HEIGHT + 3
 LIST_HEIGHT = 508
 VIEWS_IN_ROW = 3
+MARKUP = re.compile(f"[{re.escape(string.punctuation)}]")
 CAMERA_LINK = Path(__file__).parents[1] / "linked_cameras.html"
 
 
@@ -79,7 +81,7 @@ def loaded(load: Callable[..., Loaded], *arguments: Any) -> Loaded | None:  # no
 
 def plain(text: object) -> str:
     """Text as it is: names from files must not act as Markdown."""
-    return re.sub(r"([^\w\s])", r"\\\1", str(text))
+    return MARKUP.sub(r"\\\g<0>", " ".join(str(text).split()))
 
 
 def number(value: float | None) -> str:
@@ -106,9 +108,9 @@ def show_headline(metrics: data.Metrics) -> None:
 def description(metrics: data.Metrics) -> str:
     """Markdown on data, training, backbone and threshold."""
     facts = metrics.data
-    backbone = listed(facts, "backbone")
+    note = listed(facts, "backbone_note" if "backbone_note" in facts else "backbone")
     if facts.get("backbone") == "embedded":
-        backbone += ", **not CLIP**: do not compare these figures with published ones"
+        note = f"**not CLIP**; its figures do not compare with published ones. {note[:1].upper()}{note[1:]}"
     lines = (
         f"**Tested on** {listed(facts, 'test_categories')}: {listed(facts, 'samples')} samples, "
         f"{listed(facts, 'defective')} of them defective, data set {listed(facts, 'dataset')}; "
@@ -116,7 +118,7 @@ def description(metrics: data.Metrics) -> str:
         f"**Trained on** {listed(facts, 'auxiliary_categories')}: {listed(facts, 'training_samples')} samples with "
         f"masks; protocol {listed(facts, 'protocol')}; {listed(facts, 'views')} views, cameras "
         f"{listed(facts, 'cameras')}; seeds {listed(facts, 'seeds')}.",
-        f"**Backbone** {backbone} ({listed(facts, 'backbone_note')}).",
+        f"**Backbone** {note}.",
         f"**Threshold** {number(metrics.threshold)}, chosen on the auxiliary samples; F1 there on the test samples "
         f"{number(metrics.f1_at_threshold)}.",
     )
@@ -250,9 +252,13 @@ def show_list(samples: pd.DataFrame) -> pd.DataFrame:
             )
     shown = filtered(samples, *FILTERS)
     names = list(shown["name"])
-    if st.session_state.get("sample") is None:
+    filters = [st.session_state[name] for name in FILTERS]
+    changed = filters != st.session_state.get("filters", filters)
+    st.session_state["filters"] = filters
+    current = st.session_state.get("sample")
+    if current is None or (changed and names and current not in names):
         choose(names[0] if names else samples["name"].iloc[0])
-    current = st.session_state["sample"]
+        current = st.session_state["sample"]
     mark_row("list", names.index(current) if current in names else None)
     st.dataframe(
         shown[["outcome", "object_score", "margin", "defect", "name"]],

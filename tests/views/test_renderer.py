@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 
-from gsclip.data.geometry import estimate_normals
 from gsclip.data.sample import Sample
 from gsclip.views.cameras import camera_rotations
 from gsclip.views.renderer import BACKGROUND, MARGIN, render_views, render_with_rotations
@@ -120,7 +119,7 @@ def test_the_nearest_side_of_a_sphere_is_bright_and_its_back_unseen():
     assert not views.foreground[0][distance > 1.1].any()
     ring = (distance > 0.5) & (distance < 0.6)
     assert depth[ring].max() < depth[distance < 0.3].min()
-    front, back = points[:, 2] < -0.35, points[:, 2] > 0.15
+    front, back = points[:, 2] < -0.5, points[:, 2] > 0.15  # up to 60 degrees from the line of sight
     assert views.visible[0][front].all()
     assert not views.visible[0][back].any()
 
@@ -129,7 +128,7 @@ def test_a_camera_behind_the_object_sees_its_other_side():
     points = fibonacci_sphere()
     half_turn = np.diag([1, -1, -1]).astype(np.float32)[None]
     views = render_with_rotations(make_sample(points, points), half_turn, image_size=SIZE)
-    assert views.visible[0][points[:, 2] > 0.35].all()
+    assert views.visible[0][points[:, 2] > 0.5].all()
     assert not views.visible[0][points[:, 2] < -0.15].any()
 
 
@@ -141,9 +140,14 @@ def test_a_cone_that_points_at_the_sensor_is_brightest_at_its_tip():
     assert np.abs(brightest - (SIZE - 1) / 2).max() <= 2
 
 
-def test_a_step_hides_what_lies_behind_it():
+def step():
+    """A square of 40 x 40 points, and 15 spacings before it another over its left half."""
     far = lattice(40)
-    near = lattice(40)[(lattice(40)[:, 0] < 20)] - [0, 0, 15]
+    return far, far[far[:, 0] < 20] - np.array([0, 0, 15])
+
+
+def test_a_step_hides_what_lies_behind_it():
+    far, near = step()
     sample = make_sample(np.concatenate([far, near]))
     visible = render_views(sample, image_size=SIZE, views=1).visible[0]
     hidden = np.concatenate([far[:, 0] < 19, np.zeros(len(near), dtype=bool)])
@@ -153,8 +157,7 @@ def test_a_step_hides_what_lies_behind_it():
 
 
 def test_a_view_from_the_side_sees_behind_the_step():
-    far = lattice(40)
-    near = lattice(40)[(lattice(40)[:, 0] < 20)] - [0, 0, 15]
+    far, near = step()
     sample = make_sample(np.concatenate([far, near]))
     rotations = camera_rotations("front")
     visible = render_with_rotations(sample, rotations, image_size=SIZE).visible
@@ -170,20 +173,17 @@ def test_a_view_from_the_side_sees_behind_the_step():
 
 def test_the_mask_follows_the_points_of_the_defect():
     points = lattice(30)
-    mask = (np.abs(points[:, 0] - 8) < 3) & (np.abs(points[:, 1] - 20) < 3)
-    sample = make_sample(points, mask=mask)
-    views = render_views(sample, image_size=SIZE)
+    off = np.abs(points[:, :2] - [8, 20]).max(axis=1)
+    views = render_views(make_sample(points, mask=off < 4), image_size=SIZE)
     for view in range(9):
-        rows, columns = views.pixels[view][mask].T
-        drawn = np.argwhere(views.mask[view])
-        assert views.mask[view][rows, columns].mean() > 0.95
-        assert drawn.min(axis=0) == pytest.approx([rows.min(), columns.min()], abs=3)
-        assert drawn.max(axis=0) == pytest.approx([rows.max(), columns.max()], abs=3)
+        inner, outer = (views.mask[view][tuple(views.pixels[view][chosen].T)] for chosen in (off < 2, off > 5))
+        assert inner.all()  # a splat reaches over up to two of its neighbours on a slope
+        assert not outer.any()
     assert not (views.mask & ~views.foreground).any()
 
 
 def test_a_hidden_defect_is_in_no_mask():
-    points = np.concatenate([lattice(20), lattice(20) + [0, 0, 30]])
+    points = np.concatenate([lattice(20), lattice(20) + np.array([0, 0, 30])])
     mask = np.arange(800) >= 400
     views = render_views(make_sample(points, mask=mask), image_size=SIZE, views=1)
     assert not views.mask.any()
@@ -252,11 +252,3 @@ def test_arrays_have_the_promised_shapes_and_types():
     assert views.pixels.max() < 48
     assert (views.depth[views.foreground] >= 1).all()
     assert (views.rendered[views.foreground] < BACKGROUND).all()
-
-
-def test_normals_estimated_from_points_shade_like_exact_ones():
-    points = fibonacci_sphere()
-    exact = render_views(make_sample(points, points), image_size=SIZE, views=1)
-    estimated = render_views(make_sample(points, estimate_normals(points)), image_size=SIZE, views=1)
-    difference = exact.rendered[0].astype(int) - estimated.rendered[0].astype(int)
-    assert np.abs(difference).max() <= 12

@@ -14,7 +14,7 @@ from pandas.api.types import is_numeric_dtype
 
 from gsclip.data.sample import Sample
 from gsclip.errors import InputError
-from gsclip.report.content import Run
+from gsclip.report.content import STAGE_NAMES, Run
 from gsclip.report.gallery import GalleryItem, add_localisation, evaluated_rows
 from gsclip.scores.prediction import Prediction
 from gsclip.storage import Pack
@@ -25,7 +25,6 @@ SAMPLES_COLUMNS = ("name", "category", "defect", "label", "object_score")
 TEXT_COLUMNS = ("name", "dataset", "category", "split", "defect", "role")
 REJECTED_COLUMNS = ("name", "problem")
 NONE_REJECTED = pd.DataFrame(columns=list(REJECTED_COLUMNS))
-STAGES = {"Stage 1: geometry-aware prompts": "stage1", "Stage 2: synergistic views": "stage2"}
 
 
 @dataclass(frozen=True)
@@ -71,14 +70,14 @@ def read_run(files: RunFiles, parameters: Mapping[str, Mapping[str, Any]] | None
     """
     samples = read_samples(files.predictions / "samples.csv")
     rejected = files.prepared / "rejected.csv"
-    learning = {title: files.curves / f"{name}.csv" for title, name in STAGES.items()}
+    learning = {stage: files.curves / f"{stage}.csv" for stage in STAGE_NAMES}
     return Run(
         metrics=_read_metrics(files.metrics),
         samples=add_localisation(samples, _localised(files, evaluated_rows(samples))),
         rejected=_read_table(rejected, REJECTED_COLUMNS, text=REJECTED_COLUMNS)
         if rejected.is_file()
         else NONE_REJECTED,
-        learning={title: _read_table(path, ("epoch", "loss")) for title, path in learning.items() if path.is_file()},
+        learning={stage: _read_table(path, ("epoch", "loss")) for stage, path in learning.items() if path.is_file()},
         parameters=parameters or {},
     )
 

@@ -16,7 +16,7 @@ from gsclip.features.backbone import EMBEDDED
 from gsclip.metrics.table import METRICS, categories_table
 from gsclip.metrics.threshold import confusion
 from gsclip.report.gallery import Picture, evaluated_rows
-from gsclip.report.published import published_for
+from gsclip.report.published import EYECANDIES, MVTEC_3D_AD, published_for
 
 METRIC_NAMES = {
     "o_auroc": ("Object AUROC", "one score a part"),
@@ -27,14 +27,21 @@ METRIC_NAMES = {
     "pixel_pro": ("Pixel PRO", "whole grid of the scan, background as 0"),
 }
 PROCEDURAL = "procedural"
+TEST_SPLIT = "test"
+DATASET_NAMES = {PROCEDURAL: "Procedural parts", MVTEC_3D_AD: "MVTec 3D-AD", EYECANDIES: "Eyecandies"}
+STAGE_NAMES = {"stage1": "Stage 1: geometry-aware prompts", "stage2": "Stage 2: synergistic views"}
 SHOWN_FACTS = {
     "protocol": "Protocol",
+    "training_dataset": "Training data set",
     "auxiliary_categories": "Trained on",
     "training_samples": "Training samples",
+    "training_defective": "Defective training samples",
+    "calibration_samples": "Samples for the threshold",
     "test_categories": "Tested on",
     "backbone_note": "Backbone",
     "cameras": "Cameras",
     "views": "Views",
+    "epochs": "Epochs",
     "seeds": "Seeds",
 }
 
@@ -47,7 +54,8 @@ class Run:
         metrics: as :func:`gsclip.metrics.table.evaluate_samples` returns it, or read from ``metrics.json``.
         samples: rows of ``samples.csv``, with ``point_auroc`` (:func:`gsclip.report.gallery.add_localisation`).
         rejected: scans that could not be used: columns ``name``, ``problem``.
-        learning: learning curves by name of the stage, columns as in ``stage1.csv``; empty where nothing was trained.
+        learning: learning curves by stage (``stage1``, ``stage2``), columns as in ``stage1.csv``; empty where nothing
+            was trained.
         parameters: values by group and name.
     """
 
@@ -79,7 +87,7 @@ def report_content(run: Run, pictures: Sequence[Picture] = ()) -> dict[str, Any]
     data = metrics["data"]
     samples = evaluated_rows(run.samples)
     return {
-        "title": f"{plain_text(data.get('dataset', 'unnamed data set'))}: zero-shot 3D anomaly detection",
+        "title": f"{_dataset_name(str(data.get('dataset', 'unnamed data set')))}: zero-shot 3D anomaly detection",
         "facts": _facts(data),
         "embedded_backbone": data.get("backbone") == EMBEDDED,
         "samples": data["samples"],
@@ -100,22 +108,35 @@ def report_content(run: Run, pictures: Sequence[Picture] = ()) -> dict[str, Any]
         "categories": _categories(metrics),
         "defects": _defects(metrics, samples, run.threshold),
         "gallery": [_shown(picture, run.threshold) for picture in pictures],
-        "learning": list(run.learning),
-        "rejected": [{"name": str(row["name"]), "problem": str(row["problem"])} for _, row in run.rejected.iterrows()],
+        "learning": [STAGE_NAMES.get(stage, stage) for stage in run.learning],
+        "rejected": [
+            {"name": str(name), "problem": str(problem)}
+            for name, problem in run.rejected[["name", "problem"]].fillna("").itertuples(index=False)
+        ],
         "limits": _limits(run, samples),
-        "published": [dataclasses.asdict(row) for row in published_for(str(data.get("dataset", "")))],
+        "published": [
+            {**dataclasses.asdict(row), "dataset": _dataset_name(row.dataset)}
+            for row in published_for(str(data.get("dataset", "")))
+        ],
         "parameters": {group: dict(values) for group, values in run.parameters.items()},
     }
 
 
+def _dataset_name(dataset: str) -> str:
+    return DATASET_NAMES.get(dataset, dataset)
+
+
 def _facts(data: Mapping[str, Any]) -> list[dict[str, str]]:
-    return [{"name": name, "value": plain_text(data[key])} for key, name in SHOWN_FACTS.items() if key in data]
+    named = {**data, "training_dataset": _dataset_name(str(data.get("training_dataset") or ""))}
+    return [{"name": name, "value": plain_text(named[key])} for key, name in SHOWN_FACTS.items() if key in data]
 
 
 def plain_text(value: Any) -> str:  # noqa: ANN401 - any JSON value
     """Write a JSON value as a reader expects it: lists and mappings without brackets and quotes."""
     if value is None or value == "" or value == []:
         return "–"
+    if isinstance(value, bool):
+        return str(value).lower()
     if isinstance(value, Mapping):
         return ", ".join(f"{key} {plain_text(item)}" for key, item in value.items())
     if isinstance(value, (list, tuple)):
@@ -175,21 +196,24 @@ def _limits(run: Run, samples: pd.DataFrame) -> list[str]:
         )
     if data.get("dataset") == PROCEDURAL:
         limits.append(
-            "Parts, defects and sensor are generated. Figures on scans of real parts differ, and are usually lower."
+            "Parts, defects and sensor are generated. Figures on scans of real parts differ: expect lower ones."
         )
-    else:
+    elif data.get("training_dataset") == PROCEDURAL:
+        limits.append("The model was trained on generated parts alone; it has seen no scan of a real one.")
+    if data.get("training_dataset", PROCEDURAL) != PROCEDURAL and TEST_SPLIT in data.get("training_splits", ()):
         limits.append(
-            "Training needs masks of defects. Public data sets have them in the test split only, so training reads "
-            "the test split of the auxiliary categories; it reads nothing of the categories tested."
+            "Training needs masks of defects, which public data sets have in the test split only: training read the "
+            "test split of the auxiliary categories. It read nothing of the categories tested."
         )
-    interval = metrics.get("o_auroc_interval") or [None, None]
-    if None not in interval:
-        low, high = interval
-        spread = f"With {data['samples']} samples the object AUROC is known to within {low:.3f} to {high:.3f} (95 %)"
+    low, high = metrics.get("o_auroc_interval") or [None, None]
+    if low is not None and high is not None:
         if low <= 0.5 <= high:
-            limits.append(f"{spread}: it cannot be told from chance.")
+            meaning = "it cannot be told from chance"
         else:
-            limits.append(f"{spread}; smaller differences between runs mean nothing.")
+            meaning = "differences between runs that stay inside it mean little"
+        limits.append(
+            f"The 95 % interval of the object AUROC of {data['samples']} samples is {low:.3f} to {high:.3f}: {meaning}."
+        )
     limits.append(
         "The intervals cover the choice of test samples. They do not cover the training: another seed gives another "
         "model."
@@ -205,8 +229,10 @@ def _limits(run: Run, samples: pd.DataFrame) -> list[str]:
         "their scale."
     )
     if run.threshold is not None:
+        seen = "" if data.get("calibration_held_out", True) else " that training had seen, for want of others"
         limits.append(
-            "The threshold was chosen on auxiliary samples. Set it again on parts of your own before relying on it."
+            f"The threshold was chosen on samples of the auxiliary categories{seen}. Set it again on parts of your own "
+            "before relying on it."
         )
     defective = samples[samples["label"] == 1]
     blind = int(defective["point_auroc"].isna().sum())
@@ -215,6 +241,8 @@ def _limits(run: Run, samples: pd.DataFrame) -> list[str]:
             f"On {blind} of {len(defective)} defective samples the sensor measured no point of the defect: point "
             "scores cannot show it."
         )
-    if len(run.rejected):
-        limits.append(f"{len(run.rejected)} scans were rejected and are in none of the figures.")
+    rejected = len(run.rejected)
+    if rejected:
+        subject = "1 scan was rejected and is" if rejected == 1 else f"{rejected} scans were rejected and are"
+        limits.append(f"{subject} in none of the figures.")
     return limits

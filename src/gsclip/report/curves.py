@@ -10,7 +10,7 @@ import pandas as pd
 
 from gsclip.metrics.ranking import pr_curve_table, roc_curve_table
 from gsclip.report.gallery import evaluated_rows
-from gsclip.storage import write_text
+from gsclip.storage import write_csv
 
 ALL = "all"
 ROC_COLUMNS = ("fpr", "tpr", "category")
@@ -38,8 +38,8 @@ def pr_curves(samples: pd.DataFrame) -> pd.DataFrame:
 
 def write_curves(samples: pd.DataFrame, folder: str | Path) -> None:
     """Write ``roc.csv`` and ``pr.csv`` of the test samples to a folder; see :func:`roc_curves`."""
-    for name, table in (("roc", roc_curves(samples)), ("pr", pr_curves(samples))):
-        write_text(Path(folder) / f"{name}.csv", table.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+    write_csv(Path(folder) / "roc.csv", roc_curves(samples))
+    write_csv(Path(folder) / "pr.csv", pr_curves(samples))
 
 
 def _by_category(samples: pd.DataFrame, curve: Callable[[np.ndarray, np.ndarray], pd.DataFrame]) -> pd.DataFrame:

@@ -18,10 +18,12 @@ from gsclip.report.curves import ALL
 BLUE, VERMILION, GREEN, PURPLE, SKY, ORANGE = "#2F7FBF", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00"
 SERIES = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY)
 DASHES = ("solid", "dash", "dot")
+LIGHT_BLUE = "rgba(47,127,191,0.6)"  # under marks and intervals
+PLUM = "#A04C9B"
 NEUTRAL = "#8A949E"
 HISTOGRAM_BINS = 30
-HEIGHT = 340  # pixels
-LEGEND_ROW = 22
+# Pixels: of the area inside the axes, above it, below it for ticks and title, and of one row of the legend.
+PLOT_HEIGHT, TOP_MARGIN, AXIS_HEIGHT, LEGEND_ROW = 285, 8, 46, 22
 TERMS = ("loss", "classification", "segmentation", "consistency")
 
 
@@ -68,7 +70,7 @@ def score_histogram(labels: np.ndarray, scores: np.ndarray, threshold: float | N
     figure.update_layout(barmode="overlay", bargap=0)
     if threshold is not None:
         top = max((max(bars.y, default=0) for bars in figure.data), default=0)
-        line = _line([threshold] * 2, [0, max(top, 1)], f"threshold {threshold:.3f}", NEUTRAL, "dash", 2)
+        line = _line([threshold] * 2, [0, max(top, 1)], f"threshold {threshold:.3f}", PLUM, "solid", 2.5)
         figure.add_trace(line)
     return _finish(figure, "object score", "samples")
 
@@ -86,17 +88,16 @@ def category_figure(table: pd.DataFrame, metric: str, title: str) -> go.Figure:
     if {f"{metric}_low", f"{metric}_high"} <= set(table):
         above, below = table[f"{metric}_high"] - table[metric], table[metric] - table[f"{metric}_low"]
         errors = {"type": "data", "symmetric": False, "array": above.tolist(), "arrayminus": below.tolist()}
-        errors |= {"color": NEUTRAL, "thickness": 1.5, "width": 3}
-    bars = go.Bar(x=table[metric].tolist(), y=names, orientation="h", name="ours", marker_color=BLUE, error_x=errors)
-    figure = go.Figure(bars)
+        errors |= {"color": NEUTRAL, "thickness": 2, "width": 4}
+    bars = go.Bar(x=table[metric].tolist(), y=names, orientation="h", name="ours", marker_color=LIGHT_BLUE)
+    figure = go.Figure(bars.update(error_x=errors))
     for source, symbol, colour in (("random", "x-thin", VERMILION), ("oracle", "diamond-open", GREEN)):
-        marker = {"symbol": symbol, "size": 9, "color": colour, "line": {"width": 2, "color": colour}}
+        marker = {"symbol": symbol, "size": 9, "color": colour, "line": {"width": 2.5, "color": colour}}
         values = table[f"{metric}_{source}"].tolist()
         figure.add_trace(go.Scatter(x=values, y=names, mode="markers", name=source, marker=marker))
     figure.update_xaxes(range=[0, 1.03])
     figure.update_yaxes(autorange="reversed", type="category", automargin=True, ticklabelstandoff=4)
-    figure = _finish(figure, title, "")
-    return figure.update_layout(height=max(HEIGHT - 100, 110 + 26 * len(table)), hovermode="y unified")
+    return _finish(figure, title, "", plot_height=60 + 28 * len(table)).update_layout(hovermode="y unified")
 
 
 def _curves(curves: pd.DataFrame, x: str, y: str) -> go.Figure:
@@ -117,15 +118,17 @@ def _line(x: list[float], y: list[float], name: str, colour: str, dash: str, wid
     return go.Scatter(x=x, y=y, mode="lines", name=html.escape(name), line=style)
 
 
-def _finish(figure: go.Figure, x_title: str, y_title: str, *, unit_axes: bool = False) -> go.Figure:
-    legend_rows = math.ceil(len(figure.data) / 3)
+def _finish(
+    figure: go.Figure, x_title: str, y_title: str, *, plot_height: int = PLOT_HEIGHT, unit_axes: bool = False
+) -> go.Figure:
+    legend_height = LEGEND_ROW * math.ceil(len(figure.data) / 3)
     figure.update_layout(
         template="none",
-        height=HEIGHT + LEGEND_ROW * legend_rows,
-        margin={"l": 52, "r": 12, "t": 8, "b": 44},
+        height=TOP_MARGIN + plot_height + AXIS_HEIGHT + legend_height,
+        margin={"l": 52, "r": 12, "t": TOP_MARGIN, "b": AXIS_HEIGHT},
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
-        legend={"orientation": "h", "x": 0, "y": -0.2, "yanchor": "top"},
+        legend={"orientation": "h", "x": 0, "y": -AXIS_HEIGHT / plot_height, "yanchor": "top"},
         hoverlabel={"namelength": -1},
         showlegend=True,
     )

@@ -10,6 +10,7 @@ Ties go by name, so that the choice does not depend on the order of samples.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from urllib.parse import quote
 
 import numpy as np
 import pandas as pd
+from PIL import Image
 
 from gsclip.data.sample import Sample
 from gsclip.metrics.ranking import auroc
@@ -65,6 +67,11 @@ class Picture:
     group: str
     row: Mapping[str, Any]
     png: bytes
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels."""
+        return Image.open(io.BytesIO(self.png)).size
 
 
 def add_localisation(
@@ -121,7 +128,7 @@ def score_range(samples: pd.DataFrame) -> ScoreRange:
 
 
 def draw(item: GalleryItem, colour_range: ScoreRange, threshold: float | None) -> bytes:
-    """Draw one sample; PNG bytes."""
+    """Draw one sample by :func:`gsclip.report.overlays.overlay_image`; PNG bytes."""
     image = overlay_image(
         item.sample,
         item.views,

@@ -160,14 +160,33 @@ def overlay_image(
         lower.append((f"depth {view + 1}", depth_panel(views.depth[view])))
     upper.append(("point scores, front", points_panel(views, prediction.point_scores, score_range)))
     lower.append((_truth_caption(sample, views, defect), truth_panel(views)))
-    verdict = _verdict(prediction.object_score, defect, threshold)
-    return _strip([upper, lower], _printable(name), verdict, score_range)
+    line = verdict(prediction.object_score, defect, threshold)
+    return _strip([upper, lower], _printable(name), line, score_range)
+
+
+def verdict(score: float, defect: str, threshold: float | None) -> str:
+    """Say in one line what was decided about a sample, and whether rightly where that is known.
+
+    Args:
+        score: object score.
+        defect: ``good``, the kind of defect, or empty where it is not known.
+        threshold: of the object score; ``None`` where there is none.
+    """
+    parts = [f"object score {score:.3f}"]
+    if threshold is not None:
+        alarm = score >= threshold
+        parts += [f"threshold {threshold:.3f}", f"decision: {'abnormal' if alarm else 'normal'}"]
+        if defect:
+            wrong = "false alarm" if alarm else "missed"
+            parts[-1] += f" ({'correct' if alarm == (defect != GOOD) else wrong})"
+    parts.append(f"kind: {_printable(defect) or 'not known'}")
+    return "   ·   ".join(parts)
 
 
 def png_bytes(image: Image.Image) -> bytes:
     """Encode as PNG without metadata: the same picture gives the same bytes."""
     buffer = io.BytesIO()
-    Image.fromarray(np.asarray(image)).save(buffer, "PNG", optimize=True)
+    Image.fromarray(np.asarray(image)).save(buffer, "PNG")
     return buffer.getvalue()
 
 
@@ -202,18 +221,6 @@ def _truth_caption(sample: Sample, views: Views, defect: str) -> str:
     if sample.mask is not None and sample.mask.any():
         return "ground truth: not seen from the front"
     return "ground truth: no defect" if defect in (GOOD, "") else "ground truth: no point on it"
-
-
-def _verdict(score: float, defect: str, threshold: float | None) -> str:
-    parts = [f"object score {score:.3f}"]
-    if threshold is not None:
-        alarm = score >= threshold
-        parts += [f"threshold {threshold:.3f}", f"decision: {'abnormal' if alarm else 'normal'}"]
-        if defect:
-            wrong = "false alarm" if alarm else "missed"
-            parts[-1] += f" ({'correct' if alarm == (defect != GOOD) else wrong})"
-    parts.append(f"kind: {_printable(defect) or 'not known'}")
-    return "   ·   ".join(parts)
 
 
 def _printable(text: str) -> str:
@@ -267,6 +274,6 @@ def _text(
 ) -> None:
     """Write one line, cut off with an ellipsis where it is wider than ``width`` pixels."""
     shown = text
-    while shown and draw.textlength(shown, font=font) > width:
-        shown = shown[:-2].rstrip("…") + "…" if len(shown) > 2 else ""
+    while len(shown) > 1 and draw.textlength(shown, font=font) > width:
+        shown = shown[:-2] + "…"
     draw.text(corner, shown, font=font, fill=colour)

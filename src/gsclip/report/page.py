@@ -69,11 +69,18 @@ def render_page(
     content: Mapping[str, Any], figures_by_id: Mapping[str, Mapping[str, Any]], pictures: Sequence[Picture]
 ) -> str:
     """Fill the template; the result depends on the arguments alone."""
-    images = ["data:image/png;base64," + base64.b64encode(picture.png).decode("ascii") for picture in pictures]
+    drawn = [
+        {
+            "source": "data:image/png;base64," + base64.b64encode(picture.png).decode("ascii"),
+            "width": picture.size[0],
+            "height": picture.size[1],
+        }
+        for picture in pictures
+    ]
     return _template().render(
         content=content,
         figures=figures_by_id,
-        images=images,
+        pictures=drawn,
         group_titles=GROUP_TITLES,
         metrics=METRICS,
         metric_names=METRIC_NAMES,

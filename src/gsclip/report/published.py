@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-MVTEC_3D_AD = "mvtec_3d_ad"
+MVTEC_3D_AD, EYECANDIES = "mvtec_3d_ad", "eyecandies"
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,8 @@ _POINTAD = "arXiv:2410.00320"
 PUBLISHED = (
     Published("GS-CLIP", MVTEC_3D_AD, ONE_VS_REST, 83.6, 96.5, 96.3, 86.4, _GS_CLIP),
     Published("PointAD", MVTEC_3D_AD, ONE_VS_REST, 82.0, 94.2, 95.5, 84.4, _POINTAD),
-    Published("GS-CLIP", "eyecandies", ONE_VS_REST, 71.5, None, None, 73.8, _GS_CLIP),
-    Published("PointAD", "eyecandies", ONE_VS_REST, 69.1, 73.8, 92.1, 71.3, _POINTAD),
+    Published("GS-CLIP", EYECANDIES, ONE_VS_REST, 71.5, None, None, 73.8, _GS_CLIP),
+    Published("PointAD", EYECANDIES, ONE_VS_REST, 69.1, 73.8, 92.1, 71.3, _POINTAD),
 )
 
 

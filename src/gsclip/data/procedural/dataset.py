@@ -33,7 +33,8 @@ AIM_SHARE = (0.006, 0.026)  # drawn from, evenly in the logarithm
 MIN_POINTS_SHARE = 0.002  # of the part's points: defects that a damaged scan shows at least
 SCENES = 6  # parts and poses that are tried before a defect is given up
 SITES = 5  # places in each
-SIZES = 4  # sizes at each place
+SIZES = 5  # sizes at each place
+CLOSE = 1.5  # times too large or too small: near enough to the size aimed at
 
 
 def generate_scan(
@@ -171,27 +172,48 @@ def _damaged(
     """A scan with a defect of the right size, or ``None`` where a few tries give none."""
     rng = _stream(*key, defect)
     surface = _surface(part, scene, before)
-    pixels = int(before.part.sum())
     for _ in range(SITES):
         aim = float(np.exp(rng.uniform(*np.log(AIM_SHARE))))
-        size = 2 * scene.pitch * float(np.sqrt(aim * pixels / np.pi))
-        site_seed = int(rng.integers(2**31))
-        for _ in range(SIZES):
-            draw = np.random.default_rng(site_seed)
-            site = choose_site(part, defect, surface, size, draw)
-            if site is None:
-                break
-            damage = make_defect(part, defect, site, surface, draw)
-            after = retrace(damage.field, scene, before, damage.centre, damage.reach)
-            mask = np.abs(after.range - before.range) > CHANGED
-            share = mask.sum() / pixels
-            if MASK_SHARE[0] <= share <= MASK_SHARE[1]:
-                points = measure(scene, after, _stream(*key, defect, "sensor"))
-                shown = mask & after.part & np.isfinite(points[..., 2])
-                if shown.sum() >= MIN_POINTS_SHARE * pixels:
-                    return Scan(points, mask)
-            size *= float(np.clip(np.sqrt(aim / max(share, 1e-4)), 0.5, 2.0))
+        after = _strike(part, scene, before, surface, defect, aim, int(rng.integers(2**31)))
+        if after is not None:
+            points, mask = measure(scene, after, _stream(*key, defect, "sensor")), _changed(before, after)
+            shown = mask & after.part & np.isfinite(points[..., 2])
+            if shown.sum() >= MIN_POINTS_SHARE * before.part.sum():
+                return Scan(points, mask)
     return None
+
+
+def _strike(
+    part: Part, scene: Scene, before: Hits, surface: Surface, defect: str, aim: float, seed: int
+) -> Hits | None:
+    """What is met with a defect at one place, its size changed until it shows on about the share ``aim``.
+
+    Returns:
+        The best try, or ``None`` where the mask of none is of a size allowed.
+    """
+    pixels = before.part.sum()
+    size = 2 * scene.pitch * float(np.sqrt(aim * pixels / np.pi))
+    best, off = None, np.inf
+    for _ in range(SIZES):
+        rng = np.random.default_rng(seed)
+        site = choose_site(part, defect, surface, size, rng)
+        if site is None:
+            break
+        damage = make_defect(part, defect, site, surface, rng)
+        after = retrace(damage.field, scene, before, damage.centre, damage.reach)
+        share = float(_changed(before, after).sum() / pixels)
+        ratio = share / aim if share > 0 else 0.1
+        if MASK_SHARE[0] <= share <= MASK_SHARE[1] and abs(np.log(ratio)) < off:
+            best, off = after, abs(float(np.log(ratio)))
+        if off < np.log(CLOSE):
+            break
+        size *= float(np.clip(ratio**-0.5, 0.5, 2.0))
+    return best
+
+
+def _changed(before: Hits, after: Hits) -> np.ndarray:
+    """(h, w) bool ground truth; where either range is unknown there is none."""
+    return np.asarray(np.abs(after.range - before.range) > CHANGED)
 
 
 def _surface(part: Part, scene: Scene, hits: Hits) -> Surface:

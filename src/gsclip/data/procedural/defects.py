@@ -95,6 +95,8 @@ MIN_INTERIOR = 4.0  # pixels from the silhouette, for defects on a face
 NOT_STEEPER = 0.42  # cosine of the angle between view and normal (65 degrees) at an anchor
 FEW_POINTS = 12  # visible points of an element worth striking
 CAPSULES = 9  # segments of a crack's path
+BELL_SLOPE = math.exp(-0.5)  # steepest slope of exp(-x² / 2)
+LARGE = 1.5  # times the size meant: a larger element is struck in one place instead of whole
 
 
 def choose_site(part: Part, kind: str, surface: Surface, size: float, rng: np.random.Generator) -> Site | None:
@@ -159,7 +161,7 @@ def _bulge(part: Part, site: Site, surface: Surface, rng: np.random.Generator) -
     """Material raised over a disc: a lump on the surface, or a swelling that keeps its structure."""
     height = _depth(site.size * rng.uniform(0.18, 0.4))
     if rng.random() < 0.5:
-        return _swelling(part, site, height)
+        return _swelling(part, site, height, rng)
     cap = _cap(site, height, 1.0)
     base = part.field()
     blend = 0.5 * height
@@ -170,7 +172,7 @@ def _concavity(part: Part, site: Site, surface: Surface, rng: np.random.Generato
     """A dent: a cap pressed in smoothly, or a sinking that keeps the surface's structure."""
     depth = _depth(site.size * rng.uniform(0.15, 0.35))
     if rng.random() < 0.5:
-        return _swelling(part, site, -depth)
+        return _swelling(part, site, -depth, rng)
     blend = 0.4 * depth
     return Damage(
         subtract(part.field(), _cap(site, depth, -1.0), blend=blend), site.anchor, 0.9 * site.size + depth + blend
@@ -192,9 +194,9 @@ def _hole(part: Part, site: Site, surface: Surface, rng: np.random.Generator) ->
 
 def _crack(part: Part, site: Site, surface: Surface, rng: np.random.Generator) -> Damage:
     """A thin jagged path, deepest in its middle."""
-    width = max(0.35, 0.9 * surface.pitch, 0.07 * site.size)
-    length = float(np.clip(1.3 * site.size**2 / width / 4, 1.5 * site.size, 4.0 * site.size))
-    path = _path(part, site, length, CAPSULES, 0.35, rng)
+    width = max(MIN_DEPTH, 1.2 * surface.pitch, 0.08 * site.size)
+    length = float(np.clip(0.4 * site.size**2 / width, 1.2 * site.size, 4.0 * site.size))
+    path = _path(part, site, length, CAPSULES, 0.3, rng) - 0.5 * width * site.normal
     depth = np.linspace(-1, 1, len(path))
     radii = width * (1.0 - 0.5 * depth**2) * rng.uniform(0.85, 1.15, size=len(path))
     segments = list(zip(path[:-1], path[1:], (radii[:-1] + radii[1:]) / 2, strict=True))
@@ -248,7 +250,7 @@ def _chunk(part: Part, site: Site, surface: Surface, rng: np.random.Generator) -
     outwards = site.anchor - surface.points[near].mean(axis=0)
     direction = _unit(0.6 * site.normal + _unit(outwards + 1e-6) + 0.2 * rng.normal(size=3))
     radius = 0.6 * site.size
-    depth = _depth(site.size * rng.uniform(0.15, 0.3))
+    depth = _depth(site.size * rng.uniform(0.22, 0.45))
     rough = noise(rng, 0.35 * site.size, 0.2 * depth)
     # A large ball from outside leaves a nearly flat face with a curved border.
     ball = translate(sphere(2 * radius), site.anchor + direction * (2 * radius - depth))
@@ -258,50 +260,66 @@ def _chunk(part: Part, site: Site, surface: Surface, rng: np.random.Generator) -
 
 
 def _bend(part: Part, site: Site, surface: Surface, rng: np.random.Generator) -> Damage:
-    """One element pushed out of its row: turned about its root, the rest of the way shifted."""
-    points = surface.points[surface.elements == site.element]
-    heights = part.body(torch.as_tensor(points.T.astype(np.float32))).numpy()
-    root, tip = points[int(heights.argmin())], points[int(heights.argmax())]
-    lever = float(np.linalg.norm(tip - root)) + 1e-6
+    """One element out of its row: turned about its root, or dinted sideways in one place where it is large."""
+    gone, element = part.elements(site.element), part.single(site.element)
+    root, tip, looks = _root_and_tip(part, site, surface)
+    axis = _unit(tip - root)
+    direction = _tangent(axis, rng)
     aim = float(np.clip(site.size * rng.uniform(0.25, 0.5), 0.5, MAX_DEPTH))
-    direction = _tangent(_unit(tip - root), rng)
-    angle = min(aim / lever, math.radians(32))
-    turn = _about(np.cross(_unit(tip - root), direction), angle)
-    shift = direction * max(0.0, aim - angle * lever) * 0.6
-    element, gone = part.single(site.element), part.elements((site.element,))
-    pivot = column(root)
-    moved = translate(rotate(lambda p: element(p + pivot), turn), root + shift)
     centre, reach = _extent(part, site.element)
-    return Damage(
-        part.assemble(lambda p: torch.minimum(gone(p), moved(p))), centre, reach + aim + part.blend + 0.5
-    )
+    if looks > LARGE * site.size:
+        return _dinted(part, site, element, gone, direction)
+    lever = float(np.linalg.norm(tip - root)) + 1e-6
+    angle = min(aim / lever, math.radians(32))
+    shift = direction * max(0.0, aim - angle * lever) * 0.6
+    pivot = column(root)
+    turned = rotate(lambda p: element(p + pivot), _about(np.cross(axis, direction), angle))
+    moved = translate(turned, root + shift)
+    return Damage(part.assemble(lambda p: torch.minimum(gone(p), moved(p))), centre, reach + aim + part.blend)
+
+
+def _dinted(part: Part, site: Site, element: Field, gone: Field, direction: np.ndarray) -> Damage:
+    """An element pushed aside about the anchor, by a bell of displacement."""
+    width = 0.5 * site.size
+    push = min(0.7 * width, MAX_DEPTH)
+    anchor, way = column(site.anchor), column(direction * push)
+    steepness = 1.0 / (1.0 + BELL_SLOPE * push / width)
+
+    def moved(p: Tensor) -> Tensor:
+        bell = torch.exp((p - anchor).square().sum(dim=0) * (-0.5 / width**2))
+        return element(p - way * bell) * steepness
+
+    field = part.assemble(lambda p: torch.minimum(gone(p), moved(p)))
+    return Damage(field, site.anchor, 4.0 * width + push + part.blend)
 
 
 def _missing_element(part: Part, site: Site, surface: Surface, rng: np.random.Generator) -> Damage:
     """One element gone, or broken off to a stump where it is large."""
-    gone = part.elements((site.element,))
+    gone, element = part.elements(site.element), part.single(site.element)
     centre, reach = _extent(part, site.element)
-    mine = surface.elements == site.element
-    looks = 2 * surface.pitch * math.sqrt(mine.sum() / math.pi)
-    if looks < 1.3 * site.size:
-        return Damage(part.assemble(gone), centre, reach + part.blend + 0.5)
-    points = surface.points[mine]
-    heights = part.body(torch.as_tensor(points.T.astype(np.float32))).numpy()
-    # What stays: the part of the element on the root's side of a rough plane.
-    root, tip = points[int(heights.argmin())], points[int(heights.argmax())]
+    reach += part.blend
+    root, tip, looks = _root_and_tip(part, site, surface)
+    if looks < LARGE * site.size:
+        return Damage(part.assemble(gone), centre, reach)
+    # What stays lies on the root's side of a rough plane.
     direction = _unit(tip - root)
-    along = (points - root) @ direction
+    along = (surface.points[surface.elements == site.element] - root) @ direction
     cut = float(np.quantile(along, 1.0 - min(1.0, (site.size / looks) ** 2)))
     stay = _halfspace(root + direction * cut, direction)
     rough = noise(rng, 0.3 * looks, 0.03 * looks)
-    element = part.single(site.element)
 
     def stump(p: Tensor) -> Tensor:
         return torch.maximum(element(p), (stay(p) + rough(p)) * 0.6)
 
-    return Damage(
-        part.assemble(lambda p: torch.minimum(gone(p), stump(p))), centre, reach + part.blend + 0.5
-    )
+    return Damage(part.assemble(lambda p: torch.minimum(gone(p), stump(p))), centre, reach)
+
+
+def _root_and_tip(part: Part, site: Site, surface: Surface) -> tuple[np.ndarray, np.ndarray, float]:
+    """Visible points (3,) of the struck element next to the body and farthest off it, and how large it looks."""
+    points = surface.points[surface.elements == site.element]
+    heights = part.body(torch.as_tensor(points.T.astype(np.float32))).numpy()
+    looks = 2 * surface.pitch * math.sqrt(len(points) / math.pi)
+    return points[int(heights.argmin())], points[int(heights.argmax())], looks
 
 
 _MAKERS: Mapping[str, Maker] = MappingProxyType({
@@ -329,17 +347,22 @@ def applicable_kinds(part: Part) -> tuple[str, ...]:
     )
 
 
-def _swelling(part: Part, site: Site, height: float) -> Damage:
-    """The surface moved by a bell of ``height`` along its normals."""
+def _swelling(part: Part, site: Site, height: float, rng: np.random.Generator) -> Damage:
+    """The surface moved along its normals by an oblong bell of ``height``."""
     base, anchor = part.field(), column(site.anchor)
+    stretch = rng.uniform(1.0, 1.5)
     width = site.size / 3.4
-    steepness = 1.0 / (1.0 + 0.61 * abs(height) / width)
+    along = _tangent(site.normal, rng)
+    across = np.cross(site.normal, along)
+    axes = np.stack([along / stretch, across * stretch, site.normal]) / width
+    matrix = torch.as_tensor(axes.astype(np.float32))
+    steepness = 1.0 / (1.0 + BELL_SLOPE * abs(height) * stretch / width)
 
     def field(p: Tensor) -> Tensor:
-        bell = torch.exp((p - anchor).square().sum(dim=0) * (-0.5 / width**2)) * height
+        bell = torch.exp((matrix @ (p - anchor)).square().sum(dim=0) * -0.5) * height
         return (base(p) - bell) * steepness
 
-    return Damage(field, site.anchor, 4.0 * width + abs(height))
+    return Damage(field, site.anchor, 4.0 * width * stretch + abs(height))
 
 
 def _cap(site: Site, height: float, side: float) -> Field:

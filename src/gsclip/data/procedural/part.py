@@ -10,10 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gsclip.data.procedural.sdf import Field, column, smooth_minimum
-
-GAP = 0.15
-"""Millimetres that elements keep from the border of their cell (for the lower bound in an omitted cell)."""
+from gsclip.data.procedural.sdf import Field, column, smooth_minimum, turned
 
 
 @dataclass(frozen=True)
@@ -26,6 +23,8 @@ class Repeat:
         spacing: millimetres between the copies of a grid along x and y.
         rotation: (3, 3) from the frame to the part.
         origin: (3,) of the frame in the part.
+        twist: degrees per millimetre by which the frame turns about its z axis; the element's field is to be
+            divided by the slope that this adds.
     """
 
     polar: int = 0
@@ -33,28 +32,36 @@ class Repeat:
     spacing: tuple[float, float] = (1.0, 1.0)
     rotation: np.ndarray = field(default_factory=lambda: np.eye(3))
     origin: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    twist: float = 0.0
 
     @property
     def count(self) -> int:
         """Number of copies."""
         return self.polar or self.grid[0] * self.grid[1]
 
-    def fold(self, p: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Points (3, n) in their cell's frame, the cell's number (n,) and the distance (n,) to its border."""
+    def fold(self, p: Tensor) -> tuple[Tensor, Tensor]:
+        """Points (3, n) in their cell's frame and the cell's number (n,)."""
         p = self._enter(p)
         if self.polar:
             step = 2 * math.pi / self.polar
             turns = torch.round(torch.atan2(p[1], p[0]) / step)
             c, s = torch.cos(turns * step), torch.sin(turns * step)
             local = torch.stack([c * p[0] + s * p[1], c * p[1] - s * p[0], p[2]])
-            border = (math.sin(step / 2) * local[0] - math.cos(step / 2) * local[1].abs()).clamp(min=0)
-            return local, torch.remainder(turns, self.polar).long(), border
+            return local, torch.remainder(turns, self.polar).long()
         (nx, ny), (sx, sy) = self.grid, self.spacing
         ix = torch.round(p[0] / sx + (nx - 1) / 2).clamp(0, nx - 1)
         iy = torch.round(p[1] / sy + (ny - 1) / 2).clamp(0, ny - 1)
         local = torch.stack([p[0] - (ix - (nx - 1) / 2) * sx, p[1] - (iy - (ny - 1) / 2) * sy, p[2]])
-        border = torch.minimum(sx / 2 - local[0].abs(), sy / 2 - local[1].abs()).clamp(min=0)
-        return local, (ix * ny + iy).long(), border
+        return local, (ix * ny + iy).long()
+
+    def neighbours(self, number: int) -> tuple[int, ...]:
+        """Numbers of the cells that touch cell ``number``."""
+        if self.polar:
+            return tuple(sorted({(number - 1) % self.polar, (number + 1) % self.polar} - {number}))
+        nx, ny = self.grid
+        x, y = divmod(number, ny)
+        columns, rows = range(max(x - 1, 0), min(x + 2, nx)), range(max(y - 1, 0), min(y + 2, ny))
+        return tuple(i * ny + j for i in columns for j in rows if (i, j) != (x, y))
 
     def place(self, p: Tensor, number: int) -> Tensor:
         """Points (3, n) in the frame of cell ``number``, wherever they are."""
@@ -69,7 +76,8 @@ class Repeat:
 
     def _enter(self, p: Tensor) -> Tensor:
         """Points of the part in the repetition's frame."""
-        return torch.as_tensor(np.ascontiguousarray(self.rotation.T, dtype=np.float32)) @ (p - column(self.origin))
+        p = torch.as_tensor(np.ascontiguousarray(self.rotation.T, dtype=np.float32)) @ (p - column(self.origin))
+        return turned(p, self.twist) if self.twist else p
 
 
 @dataclass(frozen=True)
@@ -96,17 +104,17 @@ class Part:
     finish: Callable[[Field], Field] = lambda field: field
     pose: str = "any"
 
-    def elements(self, omitted: tuple[int, ...] = ()) -> Field:
-        """Field of all elements but the omitted ones."""
+    def elements(self, omitted: int | None = None) -> Field:
+        """Field of all elements but the omitted one (of two or more)."""
 
         def result(p: Tensor) -> Tensor:
-            local, number, border = self.repeat.fold(p)
+            local, number = self.repeat.fold(p)
             value = self.element(local)
-            if omitted:
-                gone = torch.isin(number, torch.tensor(omitted))
-                # All other elements lie beyond the border of the omitted cell.
-                value = torch.where(gone, border + GAP, value)
-            return value
+            if omitted is None:
+                return value
+            vacant = number == omitted
+            others = [self.single(k)(p[:, vacant]) for k in self.repeat.neighbours(omitted)]
+            return value.masked_scatter(vacant, torch.stack(others).amin(dim=0))
 
         return result
 
@@ -130,5 +138,5 @@ class Part:
 
     def element_numbers(self, points: Tensor, tolerance: float) -> Tensor:
         """(n,) number of the element whose surface each point lies on, -1 for the body."""
-        local, number, _ = self.repeat.fold(points)
+        local, number = self.repeat.fold(points)
         return torch.where(self.element(local).abs() < tolerance, number, -1)

@@ -177,7 +177,7 @@ def elbow(rng: np.random.Generator) -> Part:
 
 
 def stud_brick(rng: np.random.Generator) -> Part:
-    """Building brick: box with studs on top, an embossed ring on each, side grooves and a sloped end."""
+    """Building brick: box with studs on top, an embossed ring on each, side grooves and a hollow underside."""
     pitch = rng.uniform(5, 9)
     nx, ny = int(rng.integers(4, 7)), int(rng.integers(2, 5))
     a, b, tall = nx * pitch / 2, ny * pitch / 2, pitch * rng.uniform(0.4, 0.8)

@@ -125,7 +125,7 @@ def lathe(profile: Sequence[tuple[float, float]], rounding: float = 0.0) -> Fiel
 
 def thread(radius: float, half_height: float, pitch: float, depth: float, starts: int = 1) -> Field:
     """Threaded rod along z: crests at ``radius``, grooves ``depth`` deep, rounded triangular flanks."""
-    steepness = 1.0 / math.hypot(1.0, 2.2 * depth / pitch)
+    steepness = 1.0 / math.hypot(1.0, 3.0 * depth / pitch)
 
     def field(p: Tensor) -> Tensor:
         turn = torch.atan2(p[1], p[0]) * (starts / (2 * math.pi)) + p[2] / pitch
@@ -209,16 +209,22 @@ def shell(field: Field, thickness: float) -> Field:
     return lambda p: (field(p) + half).abs() - half
 
 
+def turned(p: Tensor, degrees_per_mm: float) -> Tensor:
+    """Points (3, n) turned back about z by an angle that grows with their height."""
+    angle = p[2] * math.radians(degrees_per_mm)
+    c, s = torch.cos(angle), torch.sin(angle)
+    return torch.stack([c * p[0] + s * p[1], c * p[1] - s * p[0], p[2]])
+
+
+def twist_slope(degrees_per_mm: float, reach: float) -> float:
+    """Bound of the slope that a twist gives a field within the radius ``reach``."""
+    return math.hypot(1.0, math.radians(degrees_per_mm) * reach)
+
+
 def twist(field: Field, degrees_per_mm: float, reach: float) -> Field:
     """``field`` twisted about z; ``reach`` is its largest radius (bounds the slope)."""
-    rate = math.radians(degrees_per_mm)
-    steepness = 1.0 / math.hypot(1.0, rate * reach)
-
-    def result(p: Tensor) -> Tensor:
-        c, s = torch.cos(rate * p[2]), torch.sin(rate * p[2])
-        return field(torch.stack([c * p[0] + s * p[1], c * p[1] - s * p[0], p[2]])) * steepness
-
-    return result
+    steepness = 1.0 / twist_slope(degrees_per_mm, reach)
+    return lambda p: field(turned(p, degrees_per_mm)) * steepness
 
 
 def displace(field: Field, offset: Field, slope: float) -> Field:

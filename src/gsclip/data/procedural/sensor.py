@@ -23,8 +23,8 @@ MISSING_AT = ((40.0, 0.004), (48.0, 0.009), (60.0, 0.02), (72.0, 0.03), (80.0, 0
 """Share of missing pixels by the angle of incidence in degrees."""
 EDGE_STEP = 6.0  # pitches between the ranges on both sides of a pixel that make an edge
 EDGE_MISSING = (0.15, 0.35)  # of the pixels at edges
-SPIKE_SHARE = (0.05, 0.14)  # of the pixels at edges
-SPIKE_LENGTH = 2.0  # pitches: mean of the spikes
+SPIKE_SHARE = (0.04, 0.1)  # of the pixels at edges
+SPIKE_LENGTH = 1.5  # pitches: mean of the spikes
 BASELINE = (60.0, 140.0)  # millimetres from the camera to the projector, on the right
 NORMAL_STEP = 0.4  # pitches over which normals are taken
 SMOOTHING = (0.06, 0.24, 0.4, 0.24, 0.06)  # a pixel sees a little of its neighbours: rounds creases

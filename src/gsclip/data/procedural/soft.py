@@ -15,6 +15,7 @@ from gsclip.data.procedural.sdf import (
     cylinder,
     displace,
     noise,
+    radial,
     rotate,
     smooth_minimum,
     smooth_union,
@@ -30,12 +31,13 @@ def biscuit(rng: np.random.Generator) -> Part:
     disc, border = cylinder(r, half, 0.6 * half), translate(torus(0.86 * r, 0.07 * r), (0, 0, half))
 
     def scallop(p: Tensor) -> Tensor:
-        return torch.cos(torch.atan2(p[1], p[0]) * lobes) * (0.025 * r) * (p[0].square() + p[1].square() > 0.16 * r * r)
+        fade = ((radial(p) / r - 0.45) / 0.4).clamp(0.0, 1.0)  # towards the middle, where the lobes would crowd
+        return torch.cos(torch.atan2(p[1], p[0]) * lobes) * fade * (0.025 * r)
 
     n = int(rng.integers(4, 6))
     texture = noise(rng, 0.16 * r, 0.006 * r * rng.uniform(0.6, 1.8))
     return Part(
-        body=smooth_union(displace(disc, scallop, 0.6), border, 0.06 * r),
+        body=smooth_union(displace(disc, scallop, 0.95), border, 0.06 * r),
         element=cylinder(r * rng.uniform(0.045, 0.07), 2 * r),
         repeat=Repeat(grid=(n, n), spacing=(1.15 * r / n, 1.15 * r / n)),
         bound=1.12 * r,
@@ -56,17 +58,17 @@ def ring_cake(rng: np.random.Generator) -> Part:
     def body(p: Tensor) -> Tensor:
         angle = torch.atan2(p[1], p[0])
         waves = [torch.sin(angle * k + float(f)) for k, f in zip((3, 7, 11), phases, strict=True)]
-        edge = (waves[0] + waves[1] + waves[2]) * (0.08 * tube) - p[2]
-        coat = -smooth_minimum(-icing(p), -edge * 0.8, 0.2 * tube)
+        edge = (waves[0] + waves[1] + waves[2]) * (0.08 * tube) * (radial(p) / r).clamp(max=1.0) - p[2]
+        coat = -smooth_minimum(-icing(p), -edge * 0.7, 0.2 * tube)
         return torch.minimum(dough(p), coat)
 
-    turn = rotate(capsule((-0.13 * tube, 0, 0), (0.13 * tube, 0, 0), 0.09 * tube), axis_rotation("z", rng.uniform(20, 70)))
+    turn = rotate(capsule((-0.2 * tube, 0, 0), (0.2 * tube, 0, 0), 0.11 * tube), axis_rotation("z", rng.uniform(20, 70)))
     across = float(rng.uniform(-0.35, 0.35)) * tube
     texture = noise(rng, 0.5 * tube, 0.012 * tube)
     return Part(
         body=body,
         element=translate(turn, (r + across, 0, math.sqrt((1.06 * tube) ** 2 - across**2) + 0.03 * tube)),
-        repeat=Repeat(polar=int(rng.integers(14, 26))),
+        repeat=Repeat(polar=int(rng.integers(12, 19))),
         bound=1.1 * (r + 1.1 * tube),
         blend=0.03 * tube,
         finish=lambda field: displace(field, texture, 0.2),
@@ -87,8 +89,8 @@ def starfish(rng: np.random.Generator) -> Part:
         y = torch.cos(turns) * p[1] - torch.sin(turns) * p[0]
         along = (x / r).clamp(0.0, 1.0)
         arm = torch.sqrt((x - along * r) ** 2 + y * y + (1.4 * p[2]) ** 2) - r * (0.26 - 0.16 * along)
-        ridge = 0.02 * r * torch.cos(x * (40.0 / r)) * (along > 0.3)
-        return (arm - ridge) * 0.55
+        ridge = 0.02 * r * torch.cos(x * (40.0 / r)) * ((along - 0.25) / 0.15).clamp(0.0, 1.0)
+        return (arm - ridge) * 0.5
 
     knob = smooth_union(cylinder(0.055 * r, 0.1 * r, 0.05 * r), torus(0.09 * r, 0.03 * r), 0.02 * r)
     return Part(

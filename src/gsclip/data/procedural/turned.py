@@ -26,6 +26,7 @@ from gsclip.data.procedural.sdf import (
     torus,
     translate,
     twist,
+    twist_slope,
     union,
 )
 
@@ -248,11 +249,12 @@ def impeller(rng: np.random.Generator) -> Part:
     rim = translate(torus(r, 0.05 * r), (0, 0, -tall))
     hub = lathe([(0, -tall), (0.36 * r, -tall), (0.3 * r, tall * 0.6), (0.18 * r, tall * 1.5), (0, tall * 1.6)], 0.03 * r)
     blade = translate(box((0.36 * r, 0.024 * r, tall), 0.012 * r), (0.62 * r, 0, 0))
-    blade = twist(blade, float(rng.choice([-1, 1])) * rng.uniform(10, 18) / (2 * tall), 0.6 * r)
+    lead = float(rng.choice([-1, 1])) * rng.uniform(10, 18) / (2 * tall)
+    slope = twist_slope(lead, r)
     return Part(
         body=union(plate, rim, hub),
-        element=blade,
-        repeat=Repeat(polar=count),
+        element=lambda p: blade(p) / slope,
+        repeat=Repeat(polar=count, twist=lead),
         bound=1.1 * math.hypot(1.05 * r, tall * 1.7),
         blend=0.05 * r,
         finish=lambda field: subtract(field, cylinder(0.1 * r, r), blend=0.02 * r),

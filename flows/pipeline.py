@@ -1,0 +1,223 @@
+"""The stages of a DVC project: what depends on what, and how one of them is run."""
+
+from __future__ import annotations
+
+import enum
+import graphlib
+import os
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import yaml
+
+from gsclip.errors import GsclipError, InputError
+
+DVC_FILE = "dvc.yaml"
+LOCK_FILE = "dvc.lock"
+LAST_LINES = 20
+_SUPERVISOR = Path(__file__).with_name("supervisor.py")
+
+
+class Outcome(enum.StrEnum):
+    """What ``dvc repro`` did about a stage."""
+
+    RAN = "ran"
+    UNCHANGED = "unchanged"
+    RESTORED = "restored"  # its outputs came from the cache: it ran before with the same dependencies
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage.
+
+    Attributes:
+        name: as in ``dvc.yaml``.
+        upstream: names of the stages whose outputs it reads.
+    """
+
+    name: str
+    upstream: tuple[str, ...]
+
+
+class StageError(GsclipError):
+    """A stage failed; the message names it and ends with the last lines of its output."""
+
+
+def find_workspace(folder: str | None) -> Path:
+    """Absolute path of a DVC project; by default the repository that holds this file.
+
+    Raises:
+        InputError: the folder holds no ``dvc.yaml``.
+    """
+    workspace = Path(__file__).parents[1] if folder is None else Path(folder)
+    if not (workspace / DVC_FILE).is_file():
+        raise InputError(workspace, f"holds no {DVC_FILE}", "name the folder of a clone of the project")
+    return workspace.resolve()
+
+
+def read_stages(path: str | Path) -> tuple[Stage, ...]:
+    """Read the stages of a ``dvc.yaml`` in an order in which each comes after those it depends on.
+
+    A stage depends on another when a dependency of the one is an output of the other, or one of the two lies in the
+    other, as DVC sees it. Outputs are those under ``outs``, ``metrics`` and ``plots``.
+
+    Raises:
+        InputError: the file is no ``dvc.yaml``, or has templates, ``foreach`` or ``matrix``, or stages in a circle.
+    """
+    stages = _load(path).get("stages") or {}
+    reads: dict[str, list[PurePosixPath]] = {}
+    writes: dict[str, list[PurePosixPath]] = {}
+    for name, stage in stages.items():
+        if not isinstance(stage, dict) or "cmd" not in stage:
+            raise InputError(path, f"stage {name} has no plain cmd (foreach and matrix are not read)", "write it out")
+        reads[name] = _paths(path, stage, ("deps",))
+        writes[name] = _paths(path, stage, ("outs", "metrics", "plots"))
+    upstream = {
+        name: tuple(
+            other
+            for other in stages
+            if other != name and any(_overlap(read, written) for read in reads[name] for written in writes[other])
+        )
+        for name in stages
+    }
+    try:
+        order = tuple(graphlib.TopologicalSorter(upstream).static_order())
+    except graphlib.CycleError as error:
+        raise InputError(path, f"stages depend on each other: {', '.join(error.args[1])}", "cut the circle") from error
+    return tuple(Stage(name, upstream[name]) for name in order)
+
+
+def run_stage(stage: str, workspace: Path, log: Callable[[str], None]) -> Outcome:
+    """Bring a stage up to date by ``dvc repro``; stages it depends on are checked, too.
+
+    DVC and everything it starts end with this process, however that ends.
+
+    Args:
+        stage: its name.
+        workspace: folder of the DVC project.
+        log: takes each line of the output as it appears.
+
+    Raises:
+        StageError: DVC or the stage failed.
+    """
+    command = [sys.executable, str(_SUPERVISOR), "dvc", "--wait-for-lock", "repro", stage]
+    outcome = Outcome.UNCHANGED
+    last: deque[str] = deque(maxlen=LAST_LINES)
+    with subprocess.Popen(
+        command,
+        cwd=workspace,
+        env=_environment(workspace),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        encoding="utf-8",
+        errors="replace",
+        start_new_session=True,
+    ) as process:
+        for line in _lines(process):
+            log(line)
+            last.append(line)
+            outcome = _announced(line, stage) or outcome
+        code = process.wait()
+    if code != 0:
+        raise StageError(f"stage {stage} failed (dvc repro ended with exit code {code}):\n" + "\n".join(last))
+    return outcome
+
+
+def locked_parameters(workspace: Path) -> dict[str, Any]:
+    """Parameters of the last completed run of each stage, by full name such as ``stage1.epochs``.
+
+    Source: ``dvc.lock``; empty where nothing has run.
+    """
+    path = workspace / LOCK_FILE
+    if not path.is_file():
+        return {}
+    found: dict[str, Any] = {}
+    for stage in (_load(path).get("stages") or {}).values():
+        for values in stage.get("params", {}).values():
+            found.update(_flat(values))
+    return found
+
+
+def commit(workspace: Path) -> str:
+    """Short commit of a clone, with ``, changed`` where tracked files differ from it; ``unknown`` outside git."""
+    revision = _git(workspace, "rev-parse", "--short", "HEAD")
+    if revision is None:
+        return "unknown"
+    return f"{revision}, changed" if _git(workspace, "status", "--porcelain", "--untracked-files=no") else revision
+
+
+def _git(workspace: Path, *arguments: str) -> str | None:
+    try:
+        found = subprocess.run(["git", *arguments], cwd=workspace, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return found.stdout.strip()
+
+
+def _load(path: str | Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(path, f"cannot be read ({' '.join(str(error).split())})", "restore it from git") from error
+    if not isinstance(content, dict):
+        raise InputError(path, "is no mapping", "restore it from git")
+    return content
+
+
+def _paths(path: str | Path, stage: Mapping[str, Any], groups: tuple[str, ...]) -> list[PurePosixPath]:
+    """Paths of a stage's entries, seen from the project's folder; an entry is a path or a path with options."""
+    folder = PurePosixPath(stage.get("wdir", "."))
+    entries = [entry for group in groups for entry in stage.get(group) or []]
+    names = [next(iter(entry)) if isinstance(entry, dict) else str(entry) for entry in entries]
+    for name in names:
+        if "${" in name:
+            raise InputError(path, f"templates are not read: {name}", "write the path out")
+    return [PurePosixPath(os.path.normpath(folder / name)) for name in names]
+
+
+def _overlap(first: PurePosixPath, second: PurePosixPath) -> bool:
+    return first.is_relative_to(second) or second.is_relative_to(first)
+
+
+def _environment(workspace: Path) -> dict[str, str]:
+    """Environment of DVC: `dvc` and `python` are those beside this interpreter, the package is the workspace's."""
+    tools = str(Path(sys.executable).parent)
+    packages = [str(workspace / "src"), os.environ.get("PYTHONPATH", "")]
+    return {
+        **os.environ,
+        "PATH": os.pathsep.join([tools, os.environ.get("PATH", os.defpath)]),
+        "PYTHONPATH": os.pathsep.join(filter(None, packages)),
+        "PYTHONUNBUFFERED": "1",
+        "DVC_NO_ANALYTICS": "1",
+        "TQDM_MININTERVAL": "10",  # each refresh of a progress bar is a line of the log
+    }
+
+
+def _lines(process: subprocess.Popen[str]) -> Iterator[str]:
+    for line in process.stdout or ():
+        if text := line.rstrip():
+            yield text
+
+
+def _announced(line: str, stage: str) -> Outcome | None:
+    """Read DVC's announcement about a stage; ``None`` for any other line."""
+    if line.startswith(f"Running stage '{stage}'"):
+        return Outcome.RAN
+    if line.startswith(f"Stage '{stage}' is cached"):
+        return Outcome.RESTORED
+    return None
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value

@@ -1,0 +1,124 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import prediction, sphere
+
+from dashboards import data
+from gsclip.errors import InputError
+from gsclip.storage import write_pack
+from gsclip.views.renderer import render_views
+
+NAME = "ball/test/dent/002"
+
+
+def changed(workspace, **columns):
+    path = workspace / "outputs/predictions/samples.csv"
+    table = pd.read_csv(path, keep_default_na=False).assign(**columns)
+    table.to_csv(path, index=False)
+    return table
+
+
+def test_an_inspection_joins_points_views_and_scores(workspace):
+    shown = data.load_inspection(workspace, "ball", NAME)
+    assert shown.points.shape == (900, 3)
+    np.testing.assert_allclose(shown.scores, np.where(shown.mask, 0.8, 0.2))
+    assert shown.maps.shape == shown.rendered.shape == shown.depth.shape == shown.view_masks.shape == (9, 48, 48)
+    assert shown.depth.dtype == np.uint8
+    assert shown.depth[shown.foreground].max() == 255
+    assert shown.maps.max() == pytest.approx(0.8)
+
+
+def test_large_clouds_are_thinned_evenly(workspace, monkeypatch):
+    monkeypatch.setattr(data, "MAX_POINTS", 300)
+    with write_pack(workspace / "data/prepared/ball.h5") as pack:
+        sample = sphere(2, True)
+        pack.add(NAME, sample)
+    shown = data.load_inspection(workspace, "ball", NAME)
+    assert len(shown.points) == len(shown.scores) == len(shown.mask) == len(shown.normals) == 300
+    np.testing.assert_array_equal(shown.points[[0, -1]], sample.points[[0, -1]])
+    np.testing.assert_allclose(shown.scores, np.where(shown.mask, 0.8, 0.2))
+
+
+def test_a_file_that_changes_is_read_again(workspace):
+    assert data.load_samples(workspace)["object_score"].max() == 0.95
+    changed(workspace, object_score=0.33)
+    assert data.load_samples(workspace)["object_score"].max() == 0.33
+
+
+def test_names_that_look_like_numbers_or_gaps_stay_text(workspace):
+    changed(workspace, category="NA", defect="007")
+    table = data.load_samples(workspace)
+    assert set(table["category"]) == {"NA"}
+    assert set(table["defect"]) == {"007"}
+
+
+@pytest.mark.parametrize(
+    ("columns", "problem"),
+    [
+        ({"object_score": "high"}, "row 2: 'high' is no object_score"),
+        ({"object_score": "nan"}, "row 2: 'nan' is no object_score"),
+        ({"decision": "2"}, "row 2: '2' is no decision"),
+        ({"label": "maybe"}, "row 2: 'maybe' is no label"),
+        ({"name": "twice"}, "lists a sample twice"),
+    ],
+)
+def test_a_table_of_samples_with_wrong_values_is_refused(workspace, columns, problem):
+    changed(workspace, **columns)
+    with pytest.raises(InputError, match="make demo") as error:
+        data.load_samples(workspace)
+    assert error.value.problem == problem
+
+
+@pytest.mark.parametrize("content", [b"", b"name,role\n", b"name\nx\n", b"\xff\xfe\x00binary\x00", b'a,b\n"open'])
+def test_a_file_that_is_no_table_is_refused(workspace, content):
+    (workspace / "outputs/predictions/samples.csv").write_bytes(content)
+    with pytest.raises(InputError, match="run `make demo`"):
+        data.load_samples(workspace)
+
+
+@pytest.mark.parametrize("change", [{"mean": {}}, {"categories": {}}, {"data": None}, {"threshold": "x"}])
+def test_metrics_in_another_form_are_refused(workspace, change):
+    path = workspace / "outputs/metrics.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(InputError, match=f"metrics.json: {next(iter(change))}"):
+        data.load_metrics(workspace)
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"{", b"\xff\xfe"])
+def test_metrics_that_are_no_json_are_refused(workspace, content):
+    (workspace / "outputs/metrics.json").write_bytes(content)
+    with pytest.raises(InputError, match="run `make demo`"):
+        data.load_metrics(workspace)
+
+
+def test_packs_of_different_runs_are_refused(workspace):
+    sample = sphere(2, True, points=700)
+    with write_pack(workspace / "data/prepared/ball.h5") as pack:
+        pack.add(NAME, sample)
+    with pytest.raises(InputError, match="does not fit"):
+        data.load_inspection(workspace, "ball", NAME)
+
+
+def test_scores_that_are_not_finite_are_refused(workspace):
+    sample = sphere(2, True)
+    result = prediction(sample, render_views(sample, image_size=48), 0.5)
+    result.point_scores[3] = np.nan
+    with write_pack(workspace / "outputs/predictions/ball.h5") as pack:
+        pack.add(NAME, result)
+    with pytest.raises(InputError, match="not finite"):
+        data.load_inspection(workspace, "ball", NAME)
+
+
+@pytest.mark.parametrize("name", ["absent", "", "/", "..", "ball", "nul\0byte"])
+def test_a_sample_that_no_pack_holds_is_refused(workspace, name):
+    with pytest.raises(InputError, match="run `make demo`"):
+        data.load_inspection(workspace, "ball", name)
+
+
+def test_a_pack_cut_short_is_refused(workspace):
+    path = workspace / "data/views/ball.h5"
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(InputError, match=r"data/views/ball.h5: .*; run `make demo`"):
+        data.load_inspection(workspace, "ball", NAME)

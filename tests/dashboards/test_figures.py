@@ -1,0 +1,147 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from dashboards import figures
+
+
+def colours_of(trace):
+    """(m, 3) colours that plotly gives the points of a trace."""
+    palette = np.array([[int(part) for part in name[4:-1].split(",")] for _, name in trace.marker.colorscale])
+    ends = [place for place, _ in trace.marker.colorscale]
+    share = (np.array(trace.marker.color) - trace.marker.cmin) / (trace.marker.cmax - trace.marker.cmin)
+    return np.stack([np.interp(share, ends, palette[:, channel]) for channel in range(3)], axis=1)
+
+
+def cloud(scores, mask=None, viewpoint="Sensor", limits=(0.0, 1.0), points=None):
+    count = len(scores)
+    points = np.random.default_rng(0).normal(size=(count, 3)) if points is None else points
+    normals = np.tile([0.0, 0.0, -1.0], (count, 1))
+    return figures.cloud_figure(points, normals, np.array(scores), mask, viewpoint=viewpoint, limits=limits)
+
+
+def images(side=20):
+    foreground = np.zeros((side, side), dtype=bool)
+    foreground[5:15, 5:15] = True
+    rendered = np.full((side, side), 90, dtype=np.uint8)
+    depth = np.full((side, side), 200, dtype=np.uint8)
+    anomaly_map = np.linspace(0, 1, side * side, dtype=np.float32).reshape(side, side)
+    return rendered, depth, foreground, anomaly_map
+
+
+def test_heat_grows_lighter_with_the_score_and_ends_at_its_limits():
+    colours = figures.heat(np.linspace(0.2, 0.6, 50), (0.2, 0.6)).astype(float)
+    luminance = colours @ [0.2126, 0.7152, 0.0722]
+    assert (np.diff(luminance) >= 0).all()
+    assert luminance[-1] - luminance[0] > 120
+    np.testing.assert_array_equal(figures.heat(np.array([-1.0, 2.0]), (0.2, 0.6)), colours[[0, -1]])
+
+
+def test_view_image_without_opacity_shows_the_surface_alone():
+    rendered, depth, foreground, anomaly_map = images()
+    image = np.array(figures.view_image(rendered, depth, foreground, anomaly_map, opacity=0, limits=(0, 1)))
+    assert image.shape == (20, 2 * 20 + figures.GAP, 4)
+    assert (image[:, :20][foreground] == [90, 90, 90, 255]).all()
+    assert (image[:, -20:][foreground] == [200, 200, 200, 255]).all()
+
+
+def test_view_image_lays_the_map_over_the_foreground_alone():
+    rendered, depth, foreground, anomaly_map = images()
+    image = np.array(figures.view_image(rendered, depth, foreground, anomaly_map, opacity=1, limits=(0, 1)))
+    expected = figures.heat(anomaly_map, (0, 1))
+    for half in (image[:, :20], image[:, -20:]):
+        np.testing.assert_array_equal(half[foreground][:, :3], expected[foreground])
+        assert (half[~foreground][:, 3] == 0).all()
+    assert (image[:, 20:-20, 3] == 0).all()
+
+
+def test_view_image_outlines_the_ground_truth_without_covering_it():
+    rendered, depth, foreground, anomaly_map = images()
+    truth = np.zeros_like(foreground)
+    truth[8:11, 8:11] = True
+    options = {"opacity": 0.5, "limits": (0, 1)}
+    plain = np.array(figures.view_image(rendered, depth, foreground, anomaly_map, **options))
+    outlined = np.array(figures.view_image(rendered, depth, foreground, anomaly_map, **options, truth=truth))
+    changed = (plain != outlined).any(axis=-1)[:, :20]
+    assert changed[7, 9]
+    assert not changed[truth].any()
+    assert not changed[:5].any()
+    assert (outlined[:, :20][changed][:, :3] == figures.DEFECT).all()
+
+
+def test_both_clouds_show_all_points_undistorted_under_one_camera():
+    points = np.random.default_rng(1).random((500, 3)) * [4.0, 2.0, 1.0] + [7, -3, 600]
+    figure = cloud(np.linspace(0, 1, 500), viewpoint="Left", points=points)
+    first, second = figure.data[:2]
+    assert (first.scene, second.scene) == ("scene", "scene2")
+    assert figure.layout.scene.camera == figure.layout.scene2.camera
+    for trace in (first, second):
+        drawn = np.stack([trace.x, trace.y, trace.z], axis=1)
+        assert np.abs(drawn).max() == pytest.approx(1, abs=1e-3)
+        scale = np.ptp(points, axis=0) / np.ptp(drawn, axis=0)
+        assert scale == pytest.approx(np.repeat(scale[0], 3), rel=1e-3)
+    assert figure.layout.scene.aspectmode == "cube"
+    assert figure.layout.scene.xaxis.range == figure.layout.scene.yaxis.range == figure.layout.scene.zaxis.range
+
+
+def test_the_sensor_sees_x_to_the_right_and_y_down():
+    camera = figures.camera("Sensor")
+    eye, up = (np.array([camera[key][axis] for axis in "xyz"]) for key in ("eye", "up"))
+    right = np.cross(-eye, up)
+    assert eye[2] < 0
+    np.testing.assert_allclose(up, [0, -1, 0])
+    np.testing.assert_allclose(right / np.linalg.norm(right), [1, 0, 0])
+
+
+@pytest.mark.parametrize("viewpoint", figures.VIEWPOINTS)
+def test_viewpoints_stand_upright_on_the_side_of_the_sensor(viewpoint):
+    camera = figures.camera(viewpoint)
+    eye, up = (np.array([camera[key][axis] for axis in "xyz"]) for key in ("eye", "up"))
+    assert eye[2] < 0
+    assert abs(eye @ up) < 0.01
+    assert np.linalg.norm(eye) == pytest.approx(np.linalg.norm([figures.camera("Sensor")["eye"]["z"]]), rel=0.01)
+
+
+def test_the_colour_of_a_score_does_not_depend_on_the_other_scores():
+    low_part, high_part = cloud([0.5, 0.1, 0.2]), cloud([0.5, 0.9, 0.95])
+    np.testing.assert_array_equal(colours_of(low_part.data[0])[0], colours_of(high_part.data[0])[0])
+    expected = figures.heat(np.array([0.1, 0.5, 0.9]), (0, 1))
+    drawn = colours_of(cloud([0.1, 0.5, 0.9]).data[0])
+    assert np.abs(drawn - expected).max() <= figures.COLOUR_STEP
+
+
+def test_the_ground_truth_is_coloured_by_the_mask():
+    figure = cloud([0.1, 0.2, 0.3], mask=np.array([False, True, False]))
+    drawn = colours_of(figure.data[1])
+    assert np.abs(drawn[1] - figures.DEFECT).max() <= figures.COLOUR_STEP
+    assert np.abs(drawn[[0, 2]] - figures.SURFACE).max() <= figures.COLOUR_STEP
+
+
+@pytest.mark.parametrize(
+    ("mask", "title"),
+    [(None, "unknown"), (np.zeros(2, dtype=bool), "no defect"), (np.array([True, False]), "Ground truth")],
+)
+def test_the_title_tells_what_is_known(mask, title):
+    assert cloud([0.1, 0.2], mask=mask).layout.annotations[1].text.endswith(title)
+
+
+def test_surfaces_seen_edge_on_are_darker():
+    normals = np.array([[0.0, 0.0, -1.0], [1.0, 0.0, 0.0]])
+    points = np.array([[0.0, 0, 0], [1.0, 1, 1]])
+    figure = figures.cloud_figure(points, normals, np.zeros(2), None, viewpoint="Sensor", limits=(0, 1))
+    frontal, edge = colours_of(figure.data[1])
+    assert (edge < 0.7 * frontal).all()
+
+
+def test_the_colour_bar_shows_the_limits():
+    bar = cloud([0.3, 0.4], limits=(0.2, 0.6)).data[2].marker
+    assert (bar.cmin, bar.cmax, bar.showscale) == (0.2, 0.6, True)
+
+
+def test_histogram_separates_labels_and_marks_the_threshold():
+    samples = pd.DataFrame({"label": [0, 0, 1, np.nan], "object_score": [0.1, 0.2, 0.9, 0.5]})
+    figure = figures.score_histogram(samples, 0.45)
+    assert [trace.name for trace in figure.data] == ["normal (2)", "abnormal (1)", "no label (1)"]
+    assert list(figure.data[0].x) == [0.1, 0.2]
+    assert figure.layout.shapes[0].x0 == figure.layout.shapes[0].x1 == 0.45
+    assert not figures.score_histogram(samples, None).layout.shapes

@@ -1,0 +1,357 @@
+"""The retraining flow: what depends on what, how a stage is run and ended, and a whole run on a small project."""
+
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from flows.pipeline import (
+    Outcome,
+    Stage,
+    StageError,
+    commit,
+    find_workspace,
+    locked_parameters,
+    read_stages,
+    run_stage,
+)
+from flows.run_report import markdown_report, read_metrics
+
+from gsclip.errors import InputError
+
+REPOSITORY = Path(__file__).parents[2]
+PIPELINE = """
+stages:
+  # Written in reverse: the order must come from the dependencies.
+  count:
+    cmd: python -c "open('count.txt', 'w').write(str(len(open('words/all.txt').read().split())))"
+    deps:
+      - words/all.txt
+    params:
+      - count
+    metrics:
+      - count.txt:
+          cache: false
+  split:
+    cmd: python -c "import os; os.mkdir('words'); open('words/all.txt', 'w').write(open('copy.txt').read())"
+    deps:
+      - copy.txt
+    outs:
+      - words
+  copy:
+    cmd: python -c "print('copying'); open('copy.txt', 'w').write(open('text.txt').read())"
+    deps:
+      - text.txt
+    outs:
+      - copy.txt
+"""
+
+
+def write(folder, text):
+    path = folder / "dvc.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_stages_follow_their_dependencies(tmp_path):
+    assert read_stages(write(tmp_path, PIPELINE)) == (
+        Stage("copy", ()),
+        Stage("split", ("copy",)),
+        Stage("count", ("split",)),
+    )
+
+
+def test_a_folder_and_a_file_in_it_depend_on_each_other_both_ways(tmp_path):
+    path = write(
+        tmp_path,
+        """
+stages:
+  reads_folder: {cmd: x, deps: [out]}
+  writes_file: {cmd: x, outs: [out/a.csv]}
+  writes_plot: {cmd: x, plots: [{out/b.csv: {x: n, cache: false}}]}
+  other: {cmd: x, deps: [output], wdir: .}
+  inside: {cmd: x, deps: [a.csv], wdir: sub/../out}
+""",
+    )
+    upstream = {stage.name: stage.upstream for stage in read_stages(path)}
+    assert upstream["reads_folder"] == ("writes_file", "writes_plot")
+    assert upstream["inside"] == ("writes_file",)
+    assert upstream["other"] == ()
+
+
+def test_own_pipeline_is_read_in_the_order_of_its_steps():
+    stages = {stage.name: stage.upstream for stage in read_stages(REPOSITORY / "dvc.yaml")}
+    steps = ["prepare", "render", "features", "stage1", "stage2", "predict", "evaluate", "report"]
+    assert [name for name in stages if name in steps] == steps
+    assert stages["prepare"] == ()
+    for before, after in [*itertools.pairwise(steps[:5]), ("predict", "evaluate"), ("evaluate", "report")]:
+        assert before in stages[after], f"{after} should read what {before} writes"
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("stages: {a: {cmd: x, deps: [b], outs: [a]}, b: {cmd: x, deps: [a], outs: [b]}}", "depend on each other"),
+        ("stages: {a: {foreach: [1], do: {cmd: x}}}", "no plain cmd"),
+        ("stages: {a: {cmd: x, deps: ['${folder}/b']}}", "templates are not read"),
+        ("stages: [", "cannot be read"),
+        ("a text", "is no mapping"),
+    ],
+)
+def test_pipelines_that_cannot_be_read_are_refused(tmp_path, text, problem):
+    with pytest.raises(InputError, match=problem):
+        read_stages(write(tmp_path, text))
+
+
+def test_workspace_is_the_repository_unless_named(tmp_path):
+    assert find_workspace(None) == REPOSITORY
+    with pytest.raises(InputError, match=r"holds no dvc\.yaml; name the folder"):
+        find_workspace(str(tmp_path))
+
+
+def test_parameters_are_read_from_the_lock(tmp_path):
+    assert locked_parameters(tmp_path) == {}
+    (tmp_path / "dvc.lock").write_text(
+        """
+schema: '2.0'
+stages:
+  prepare: {cmd: x, params: {params.yaml: {prepare: {seed: 0, categories: [a, b]}}}}
+  stage1: {cmd: x, params: {params.yaml: {stage1.epochs: 3}}}
+  report: {cmd: x}
+"""
+    )
+    assert locked_parameters(tmp_path) == {"prepare.seed": 0, "prepare.categories": ["a", "b"], "stage1.epochs": 3}
+
+
+def figures(value):
+    return {"ours": value, "random": 0.5, "oracle": 1.0}
+
+
+def test_report_tells_results_outcomes_and_changes(tmp_path):
+    metrics = {
+        "mean": {"o_auroc": figures(0.9049), "pixel_pro": dict.fromkeys(("ours", "random", "oracle"))},
+        "o_auroc_interval": [0.85, 0.95],
+        "categories": {"gear": {"samples": 24, "o_auroc": figures(0.88), "pixel_pro": figures(None)}},
+    }
+    (tmp_path / "outputs" / "report").mkdir(parents=True)
+    (tmp_path / "outputs" / "metrics.json").write_text(json.dumps(metrics))
+    (tmp_path / "outputs" / "report" / "index.html").touch()
+    report = markdown_report(
+        commit="abc1234, changed",
+        workspace=tmp_path,
+        outcomes={"prepare": Outcome.UNCHANGED, "render": Outcome.RAN},
+        metrics=read_metrics(tmp_path),
+        before={"render.views": 5, "render.cameras": "front", "old.gone": 1},
+        after={"render.views": 9, "render.cameras": "front", "new.list": [1, 2]},
+    )
+    for line in (
+        "Commit: abc1234, changed",
+        "| prepare | unchanged |",
+        "| render | ran |",
+        "| Object AUROC | 90.5 | 50.0 | 100.0 |",
+        "| Pixel PRO | – | – | – |",
+        "95 % interval of the mean object AUROC: 85.0 to 95.0.",
+        "| Category | Samples | Object AUROC | Pixel PRO |",
+        "| gear | 24 | 88.0 | – |",
+        "| render.views | 5 | 9 |",
+        "| old.gone | 1 | – |",
+        "| new.list | – | [1, 2] |",
+        f"- Report: {(tmp_path / 'outputs/report/index.html').as_uri()}",
+        f"- Workspace: {tmp_path}",
+    ):
+        assert line in report.splitlines(), line
+    assert "render.cameras" not in report
+
+
+def test_report_of_a_first_run_without_metrics(tmp_path):
+    report = markdown_report(
+        commit="unknown", workspace=tmp_path, outcomes={}, metrics=read_metrics(tmp_path), before={}, after={"a.b": 1}
+    )
+    assert "No metrics: the project has no outputs/metrics.json" in report
+    assert "There was no run before." in report
+    assert "Report:" not in report
+
+
+def alive(process_id):
+    """Whether a process runs; one that has ended and waits for its parent does not."""
+    try:
+        return Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def wait_for(condition, seconds=30.0):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.02)
+
+
+def test_supervisor_passes_exit_codes_and_output_on():
+    command = [sys.executable, str(REPOSITORY / "flows" / "supervisor.py"), sys.executable, "-c"]
+    with subprocess.Popen(
+        [*command, "print('hello'); raise SystemExit(3)"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout.read() == "hello\n"
+        assert process.wait() == 3
+
+
+def test_supervisor_ends_descendants_when_its_starter_closes_the_pipe(tmp_path):
+    child = f"import os, time; open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid())); time.sleep(600)"
+    parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
+    command = [sys.executable, str(REPOSITORY / "flows" / "supervisor.py"), sys.executable, "-c", parent]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        wait_for(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text())
+        child_id = int((tmp_path / "pid").read_text())
+        assert alive(child_id)
+        process.stdin.close()
+        process.wait(timeout=30)
+        assert not alive(child_id)
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A DVC project of three small stages, in git, all state within the test's folder."""
+    for name in ("DVC_SITE_CACHE_DIR", "DVC_GLOBAL_CONFIG_DIR", "DVC_SYSTEM_CONFIG_DIR"):
+        monkeypatch.setenv(name, str(tmp_path / name.lower()))
+    monkeypatch.setenv("PATH", os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
+    monkeypatch.setenv("DVC_NO_ANALYTICS", "1")
+    folder = tmp_path / "project"
+    folder.mkdir()
+    write(folder, PIPELINE)
+    (folder / "text.txt").write_text("one two three")
+    (folder / "params.yaml").write_text("count:\n  language: en\n")
+    git = ["git", "-c", "user.name=tester", "-c", "user.email=tester@example.org"]
+    for command in (
+        [*git, "init", "--quiet"],
+        ["dvc", "init", "--quiet"],
+        [*git, "add", "--all"],
+        [*git, "commit", "--quiet", "--message", "start"],
+    ):
+        subprocess.run(command, cwd=folder, check=True)
+    return folder
+
+
+@pytest.mark.slow
+def test_dvc_s_three_outcomes_are_told_apart(project):
+    lines = []
+    assert run_stage("copy", project, lines.append) is Outcome.RAN
+    assert "copying" in lines
+    assert run_stage("copy", project, lines.append) is Outcome.UNCHANGED
+    (project / "text.txt").write_text("four five")
+    assert run_stage("copy", project, lines.append) is Outcome.RAN
+    (project / "text.txt").write_text("one two three")
+    assert run_stage("copy", project, lines.append) is Outcome.RESTORED
+    assert (project / "copy.txt").read_text() == "one two three"
+
+
+@pytest.mark.slow
+def test_a_failing_stage_shows_its_last_lines(project):
+    write(project, PIPELINE.replace("print('copying')", "raise SystemExit('the scanner is cold')"))
+    with pytest.raises(StageError, match=r"stage copy failed \(dvc repro ended with exit code 255\)") as caught:
+        run_stage("copy", project, lambda line: None)
+    assert "the scanner is cold" in str(caught.value)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_a_stage_ends_with_the_process_that_runs_it(project, number):
+    write(project, PIPELINE.replace("print('copying')", "import os, time; print(os.getpid()); time.sleep(600)"))
+    run = f"""
+import signal, sys
+from pathlib import Path
+from flows.pipeline import run_stage
+signal.signal(signal.SIGINT, signal.default_int_handler)
+run_stage("copy", Path({str(project)!r}), lambda line: print(line, flush=True))
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", run], cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as process:
+        stage_id = next(int(line) for line in process.stdout if line.strip().isdigit())
+        assert alive(stage_id)
+        process.send_signal(number)
+        process.wait(timeout=30)
+    wait_for(lambda: not alive(stage_id))
+
+
+@pytest.mark.slow
+def test_commit_tells_whether_files_have_changed(project, tmp_path):
+    clean = commit(project)
+    assert len(clean) >= 7
+    (project / "text.txt").write_text("changed")
+    assert commit(project) == f"{clean}, changed"
+    assert commit(tmp_path) == "unknown"
+
+
+@pytest.fixture(scope="module")
+def prefect_home(tmp_path_factory):
+    """A Prefect server for the tests of this module; its folder."""
+    from prefect.settings import PREFECT_HOME, temporary_settings
+    from prefect.testing.utilities import prefect_test_harness
+
+    home = tmp_path_factory.mktemp("prefect")
+    with temporary_settings({PREFECT_HOME: home}), prefect_test_harness(server_startup_timeout=120):
+        yield home
+
+
+@pytest.fixture
+def finished_runs():
+    """Read the task runs of a flow run, and the flow run, from the server."""
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+
+    def read(flow_run_id):
+        with get_client(sync_client=True) as client:
+            runs = client.read_task_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[flow_run_id])))
+            return client.read_flow_run(flow_run_id), {run.name: run for run in runs}
+
+    return read
+
+
+@pytest.mark.slow
+def test_a_run_a_repetition_and_a_failure(project, prefect_home, finished_runs):
+    from flows.retrain import ARTIFACT_KEY, retrain
+    from prefect.client.orchestration import get_client
+
+    first = retrain(str(project), return_state=True)
+    assert (project / "count.txt").read_text() == "3"
+    flow_run, tasks = finished_runs(first.state_details.flow_run_id)
+    assert flow_run.state.is_completed()
+    assert {name: run.state_name for name, run in tasks.items()} == dict.fromkeys(
+        ("copy", "split", "count"), "Completed"
+    )
+    waited_for = {
+        name: [origin.id for origin in run.task_inputs["wait_for"]] for name, run in tasks.items() if name != "copy"
+    }
+    assert waited_for == {"split": [tasks["copy"].id], "count": [tasks["split"].id]}
+
+    (project / "params.yaml").write_text("count:\n  language: de\n")
+    second = retrain(str(project), return_state=True)
+    _, tasks = finished_runs(second.state_details.flow_run_id)
+    assert {name: run.state_name for name, run in tasks.items()} == {
+        "copy": "Unchanged",
+        "split": "Unchanged",
+        "count": "Completed",
+    }
+    report = second.result()
+    assert "| copy | unchanged |" in report
+    assert '| count.language | "en" | "de" |' in report
+    with get_client(sync_client=True) as client:
+        artifacts = [artifact for artifact in client.read_artifacts() if artifact.key == ARTIFACT_KEY]
+    assert report in [artifact.data for artifact in artifacts]
+
+    write(project, PIPELINE.replace("os.mkdir(", "os.make_folder("))
+    third = retrain(str(project), return_state=True)
+    flow_run, tasks = finished_runs(third.state_details.flow_run_id)
+    assert flow_run.state.is_failed()
+    assert "stage split failed" in flow_run.state.message
+    assert "no attribute 'make_folder'" in flow_run.state.message
+    assert {name: run.state_name for name, run in tasks.items()} == {"copy": "Unchanged", "split": "Failed"}
+
+    stored = [json.loads(path.read_text()) for path in (prefect_home / "storage").iterdir()]
+    assert [result["metadata"]["serializer"]["type"] for result in stored] == ["json"], "the failure only, no pickle"
