@@ -200,10 +200,10 @@ class _Reader:
         self, detector: Detector, root: Path, index: pd.DataFrame, predictions: Pack[Prediction]
     ) -> None:
         self._detector, self._root, self._predictions = detector, root, predictions
-        self._rows = index.set_index("name", drop=False)
+        self._rows = {row["name"]: row for _, row in index.iterrows()}
 
     def sample(self, name: str) -> Sample:
-        return prepare_sample(mvtec3d.read_row(self._root, self._rows.loc[name]), name)
+        return prepare_sample(mvtec3d.read_row(self._root, self._rows[name]), name)
 
     def item(self, row: Mapping[str, Any]) -> GalleryItem:
         sample = self.sample(row["name"])
@@ -290,9 +290,10 @@ def _write_scores(
     import open3d
 
     scores = prediction.point_scores
-    cloud = open3d.t.geometry.PointCloud(open3d.core.Tensor(sample.points))
-    cloud.point.colors = open3d.core.Tensor(np.ascontiguousarray(colours(scores, span)))
-    cloud.point.score = open3d.core.Tensor(np.ascontiguousarray(scores[:, None], dtype=np.float32))
+    tensor = open3d.core.Tensor.from_numpy
+    cloud = open3d.t.geometry.PointCloud(tensor(sample.points))
+    cloud.point.colors = tensor(np.ascontiguousarray(colours(scores, span)))
+    cloud.point.score = tensor(np.ascontiguousarray(scores[:, None], dtype=np.float32))
     with atomic_path(path.with_name(path.name + ".ply")) as temporary:
         if not open3d.t.io.write_point_cloud(temporary, cloud):
             raise InputError(path, "the cloud could not be written", "is there space left on the disk?")

@@ -21,30 +21,26 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, ValidationError
-from torch import Tensor, nn
+from torch import Tensor
 
 from gsclip.data.preparation import prepare_sample
 from gsclip.data.sample import Sample, Scan
-from gsclip.errors import InputError
+from gsclip.errors import InputError, one_line
 from gsclip.features.backbone import Backbone, load_backbone
 from gsclip.features.encode import ViewTokens, depth_images, encode_views, rendered_tokens
 from gsclip.features.types import VisualEncoder
 from gsclip.params import FeaturesParams, PredictParams, RenderParams, Stage1Params, Stage2Params
-from gsclip.prompts.geometry_prompts import GeometryAwarePrompts
+from gsclip.prompts.geometry_prompts import PROMPTS_FILE, GeometryAwarePrompts, load_prompts
 from gsclip.prompts.grouping import Grouping, group_points, stack_groupings
 from gsclip.scores.prediction import Prediction
 from gsclip.scores.scoring import score_views
 from gsclip.storage import atomic_directory, save_module, write_json
-from gsclip.streams.depth_lora import build_depth_stream, load_depth_stream
 from gsclip.streams.refinement import SynergisticRefinement
+from gsclip.streams.streams import load_streams, save_streams
 from gsclip.views.renderer import render_views
 from gsclip.views.views import Views
 
 CONFIG_FILE = "config.json"
-PROMPTS_FILE = "prompts.safetensors"
-REFINEMENT_FILE = "refinement.safetensors"
-DEPTH_STREAM_FOLDER = "depth_stream"
-TRAIN_AGAIN = "copy the model again, or train it with `dvc repro`"
 
 
 class DetectorConfig(BaseModel):
@@ -200,32 +196,6 @@ class Detector:
         return None if self.config.threshold is None else int(object_score >= self.config.threshold)
 
 
-def build_prompts(backbone: Backbone, stage1: Stage1Params) -> GeometryAwarePrompts:
-    """Build stage 1's module with fresh weights (seed it before)."""
-    return GeometryAwarePrompts(
-        backbone.clip,
-        backbone.tokenizer,
-        shape_prompt=stage1.shape_prompt,
-        defect_prompt=stage1.defect_prompt,
-        context_tokens=stage1.context_tokens,
-        deep_tokens=stage1.deep_tokens,
-        prototypes=stage1.prototypes,
-        outliers=stage1.outliers,
-        defect_tokens=stage1.defect_tokens,
-    )
-
-
-def build_streams(backbone: Backbone, stage2: Stage2Params) -> tuple[VisualEncoder, SynergisticRefinement]:
-    """Build depth stream and SRM with fresh weights (seed them before)."""
-    depth_stream = build_depth_stream(
-        backbone.clip.visual,
-        rank=stage2.lora_rank,
-        alpha=stage2.lora_alpha,
-        dropout=stage2.lora_dropout,
-    )
-    return depth_stream, SynergisticRefinement(backbone.dimension)
-
-
 def read_config(folder: str | Path) -> DetectorConfig:
     """Read the configuration of a saved detector.
 
@@ -239,58 +209,4 @@ def read_config(folder: str | Path) -> DetectorConfig:
     except OSError as error:
         raise InputError(folder, f"holds no model ({CONFIG_FILE} not found)", remedy) from error
     except (ValidationError, ValueError) as error:
-        raise InputError(path, f"is no configuration of a detector ({_one_line(error)})", remedy) from error
-
-
-def load_prompts(folder: Path, backbone: Backbone, stage1: Stage1Params) -> GeometryAwarePrompts:
-    """Build stage 1's module with the weights in a folder.
-
-    Raises:
-        InputError: when the weights are missing or do not fit.
-    """
-    prompts = build_prompts(backbone, stage1)
-    _load_state(prompts, folder / PROMPTS_FILE)
-    return prompts
-
-
-def load_streams(
-    folder: Path, backbone: Backbone, stage2: Stage2Params
-) -> tuple[VisualEncoder, SynergisticRefinement] | tuple[None, None]:
-    """Build depth stream and SRM with the weights in a folder; nothing when the depth stream is switched off.
-
-    Raises:
-        InputError: when the weights are missing or do not fit.
-    """
-    if not stage2.depth_stream:
-        return None, None
-    refinement = SynergisticRefinement(backbone.dimension)
-    _load_state(refinement, folder / REFINEMENT_FILE)
-    adapter = folder / DEPTH_STREAM_FOLDER
-    if not adapter.is_dir():  # PEFT would look for it on a hub
-        raise InputError(adapter, "adapter of the depth stream not found", TRAIN_AGAIN)
-    try:
-        return load_depth_stream(backbone.clip.visual, str(adapter)), refinement
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
-        raise InputError(adapter, f"cannot be loaded ({_one_line(error)})", TRAIN_AGAIN) from error
-
-
-def save_streams(folder: Path, depth_stream: VisualEncoder, refinement: SynergisticRefinement) -> None:
-    """Write depth stream and SRM into a folder that :func:`load_streams` reads."""
-    save_module(refinement, folder / REFINEMENT_FILE)
-    depth_stream.save_pretrained(folder / DEPTH_STREAM_FOLDER)
-    # PEFT's model card, which says nothing about this model.
-    (folder / DEPTH_STREAM_FOLDER / "README.md").unlink(missing_ok=True)
-
-
-def _load_state(module: nn.Module, path: Path) -> None:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        module.load_state_dict(load_file(path))
-    except (OSError, SafetensorError, RuntimeError) as error:
-        raise InputError(path, f"weights cannot be loaded ({_one_line(error)})", TRAIN_AGAIN) from error
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
+        raise InputError(path, f"is no configuration of a detector ({one_line(error)})", remedy) from error

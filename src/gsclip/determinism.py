@@ -8,4 +8,5 @@ def make_deterministic() -> None:
     import torch
 
     torch.use_deterministic_algorithms(True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a debugging aid; slow
     torch.backends.cudnn.benchmark = False

@@ -9,6 +9,11 @@ class GsclipError(Exception):
     """A foreseeable failure. Entry points print its message on one line and exit with code 2."""
 
 
+def one_line(error: Exception, longest: int = 200) -> str:
+    """Message of another library's error, on one line."""
+    return " ".join(str(error).split())[:longest]
+
+
 class InputError(GsclipError):
     """A file or value from outside that cannot be used.
 

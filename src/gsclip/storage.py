@@ -22,10 +22,12 @@ import h5py
 import numpy as np
 import pandas as pd
 
-from gsclip.errors import InputError
+from gsclip.errors import InputError, one_line
 
 if TYPE_CHECKING:
     from torch import nn
+
+TRAIN_AGAIN = "copy the model again, or train it with `dvc repro`"
 
 Record = TypeVar("Record")
 
@@ -88,6 +90,21 @@ def save_module(module: nn.Module, path: str | Path) -> None:
     state = {name: value.detach().contiguous() for name, value in module.state_dict().items()}
     with atomic_path(path) as temporary:
         save_file(state, temporary)
+
+
+def load_module(module: nn.Module, path: str | Path) -> None:
+    """Load a module's state from safetensors, strictly.
+
+    Raises:
+        InputError: when the file is missing, broken, or does not fit.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        module.load_state_dict(load_file(path))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise InputError(path, f"weights cannot be loaded ({one_line(error)})", TRAIN_AGAIN) from error
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401

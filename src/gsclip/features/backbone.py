@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -96,7 +97,11 @@ def build_embedded() -> ClipModel:
     import open_clip
 
     register_embedded()
-    return open_clip.create_model(EMBEDDED_MODEL)
+    logging.disable(logging.WARNING)  # open_clip warns of the missing weights, which are loaded or trained later
+    try:
+        return open_clip.create_model(EMBEDDED_MODEL)
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 def register_embedded() -> None:

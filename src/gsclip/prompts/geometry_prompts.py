@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from gsclip.features.backbone import Backbone
 from gsclip.features.types import ClipModel, Tokenizer
+from gsclip.params import Stage1Params
 from gsclip.prompts.gddm import GeometricDefectDistillation
 from gsclip.prompts.grouping import Grouping
 from gsclip.prompts.pointnet2 import OBJECT_CHANNELS, PointNet2
 from gsclip.prompts.text import AsymmetricPrompts
+from gsclip.storage import load_module
+
+PROMPTS_FILE = "prompts.safetensors"
 
 
 class GeometryAwarePrompts(nn.Module):
@@ -62,3 +69,29 @@ class GeometryAwarePrompts(nn.Module):
         shape = None if self.shape is None else self.shape(features.object)[:, None]
         defect = None if self.defect is None else self.defect(features.point)
         return self.prompts(clip, batch, shape, defect)
+
+
+def build_prompts(backbone: Backbone, stage1: Stage1Params) -> GeometryAwarePrompts:
+    """Build stage 1's module with fresh weights (seed it before)."""
+    return GeometryAwarePrompts(
+        backbone.clip,
+        backbone.tokenizer,
+        shape_prompt=stage1.shape_prompt,
+        defect_prompt=stage1.defect_prompt,
+        context_tokens=stage1.context_tokens,
+        deep_tokens=stage1.deep_tokens,
+        prototypes=stage1.prototypes,
+        outliers=stage1.outliers,
+        defect_tokens=stage1.defect_tokens,
+    )
+
+
+def load_prompts(folder: Path, backbone: Backbone, stage1: Stage1Params) -> GeometryAwarePrompts:
+    """Build stage 1's module with the weights in a folder.
+
+    Raises:
+        InputError: when the weights are missing or do not fit.
+    """
+    prompts = build_prompts(backbone, stage1)
+    load_module(prompts, folder / PROMPTS_FILE)
+    return prompts

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from gsclip.detector import Detector, DetectorConfig, load_prompts, load_streams
+from gsclip.detector import Detector, DetectorConfig
 from gsclip.features.backbone import load_backbone
 from gsclip.params import Params
+from gsclip.prompts.geometry_prompts import load_prompts
 from gsclip.stages import common
+from gsclip.streams.streams import load_streams
 from gsclip.training.calibration import calibrate as calibrate_detector
 from gsclip.training.selection import calibration_names, provenance
 

@@ -15,6 +15,7 @@ from gsclip.determinism import make_deterministic
 from gsclip.errors import GsclipError
 from gsclip.packs import PackFolders
 from gsclip.params import Params, load_params
+from gsclip.report.bundle import read_samples
 
 PREPARED = Path("data/prepared")
 VIEWS = Path("data/views")
@@ -41,12 +42,13 @@ def index() -> pd.DataFrame:
 
 def samples() -> pd.DataFrame:
     """Scored samples, one row each: ``samples.csv``."""
-    return pd.read_csv(PREDICTIONS / SAMPLES_FILE, keep_default_na=False, na_values={"label": [""], "threshold": [""]})
+    return read_samples(PREDICTIONS / SAMPLES_FILE)
 
 
 def run(stage: Callable[[Params], None]) -> None:
     """Run a stage on the parameters of the working directory; a foreseeable failure is one line and exit code 2."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    logging.getLogger("gsclip").setLevel(logging.INFO)
     try:
         make_deterministic()
         stage(load_params())

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from gsclip.detector import PROMPTS_FILE, build_prompts
 from gsclip.features.backbone import load_backbone
 from gsclip.params import Params
+from gsclip.prompts.geometry_prompts import PROMPTS_FILE, build_prompts
 from gsclip.stages import common
 from gsclip.storage import atomic_directory, save_module, write_csv
 from gsclip.training.batches import TrainingData

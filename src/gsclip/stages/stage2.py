@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import torch
 
-from gsclip.detector import PROMPTS_FILE, build_streams, load_prompts, save_streams
 from gsclip.features.backbone import load_backbone
 from gsclip.params import Params
+from gsclip.prompts.geometry_prompts import PROMPTS_FILE, load_prompts
 from gsclip.stages import common
 from gsclip.storage import atomic_directory, write_csv
+from gsclip.streams.streams import build_streams, save_streams
 from gsclip.training.batches import TrainingData
 from gsclip.training.checkpoints import Checkpoint, run_key
 from gsclip.training.loop import empty_curve

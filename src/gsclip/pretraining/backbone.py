@@ -5,7 +5,7 @@ from flawless patches with the same pairs of texts that the detector's prompts s
 
 Only families with the role ``backbone`` are seen; auxiliary and test families are disjoint from them.
 
-    python -m gsclip.training.backbone          (`make backbone`)
+    python -m gsclip.pretraining.backbone          (`make backbone`)
 
 writes the weights into the package and their checksum into its configuration.
 """
