@@ -31,11 +31,9 @@ MAX_POINTS = 50_000  # a browser turns more in jerks
 REMEDY = f"run `make demo`, or name the folder that holds the outputs in {WORKSPACE_VARIABLE}"
 
 TEXT_COLUMNS = ("name", "category", "defect", "role")
-NUMBER_COLUMNS = (
-    *("object_score", "threshold", "decision", "map_max", "map_mean"),
-    *("points", "extent_x", "extent_y", "extent_z"),
-)
-OUTCOMES = ("missed", "false alarm", "found", "passed", "called abnormal", "called normal")
+NUMBER_COLUMNS = ("object_score", "map_max", "map_mean", "points", "extent_x", "extent_y", "extent_z")
+OPTIONAL_COLUMNS = ("label", "decision", "threshold")
+OUTCOMES = ("missed", "false alarm", "found", "passed", "called abnormal", "called normal", "undecided")
 
 Record = TypeVar("Record")
 Stamp = tuple[int, int]
@@ -100,7 +98,7 @@ class Inspection:
         scores: (m,) float32 point scores.
         mask: (m,) bool ground truth, ``None`` where it is unknown.
         rendered: (v, h, w) uint8.
-        depth: (v, h, w) uint8, near = bright.
+        depth: (v, h, w) uint16, near = bright.
         foreground: (v, h, w) bool.
         view_masks: (v, h, w) bool rendered ground truth, ``None`` where it is unknown.
         maps: (v, h, w) float32 anomaly maps at the size of the images.
@@ -138,10 +136,10 @@ def load_samples(root: Path) -> pd.DataFrame:
     """Read ``outputs/predictions/samples.csv``, worst sample first.
 
     Labelled samples come by their margin, rising: the distance of the score from the threshold, negative on the
-    wrong side. Samples without a label follow by their score, falling.
+    wrong side. Samples without a label or a threshold follow by their score, falling.
 
     Returns:
-        The file's columns and ``outcome`` (one of :data:`OUTCOMES`) and ``margin`` (missing without a label).
+        The file's columns, and ``outcome`` (one of :data:`OUTCOMES`) and ``margin`` (missing where it is not defined).
     """
     return _read_samples(str(root), _stamp(root, SAMPLES_FILE))
 
@@ -205,51 +203,43 @@ def _category_table(root: str, stamp: Stamp) -> pd.DataFrame:
 
 @st.cache_data(max_entries=4, show_spinner=False)
 def _read_samples(root: str, stamp: Stamp) -> pd.DataFrame:
+    from gsclip.report.bundle import read_samples
+
     with _explained(SAMPLES_FILE):
-        # As text first: a sample called "007" or "NA" keeps its name.
-        table = pd.read_csv(Path(root) / SAMPLES_FILE, dtype=str, keep_default_na=False)
-        _check_columns(table)
-        for column in (*NUMBER_COLUMNS, "label"):
-            table[column] = _numbers(table, column)
-        if table["name"].duplicated().any():
-            raise _broken(SAMPLES_FILE, "lists a sample twice")
+        table = read_samples(Path(root) / SAMPLES_FILE)
+        _check_samples(table)
         return _worst_first(table)
 
 
-def _check_columns(table: pd.DataFrame) -> None:
-    missing = [column for column in (*TEXT_COLUMNS, *NUMBER_COLUMNS, "label") if column not in table]
-    if missing:
-        raise _broken(SAMPLES_FILE, f"lacks the column {missing[0]}")
+def _check_samples(table: pd.DataFrame) -> None:
+    if missing := {*TEXT_COLUMNS, *NUMBER_COLUMNS, *OPTIONAL_COLUMNS} - set(table):
+        raise _broken(SAMPLES_FILE, f"lacks the column {min(missing)}")
     if table.empty:
         raise _broken(SAMPLES_FILE, "lists no sample")
-
-
-def _numbers(table: pd.DataFrame, column: str) -> pd.Series:
-    values = pd.to_numeric(table[column], errors="coerce")
-    valid = np.isfinite(values)
-    if column == "label":
-        valid = values.isin([0, 1]) | (table[column] == "")
-    elif column == "decision":
-        valid = values.isin([0, 1])
-    if not valid.all():
-        row = int(np.flatnonzero(~valid)[0])
-        raise _broken(SAMPLES_FILE, f"row {row + 2}: {table[column].iloc[row]!r} is no {column}")
-    return values
+    for column in (*NUMBER_COLUMNS, *OPTIONAL_COLUMNS):
+        numbers = pd.to_numeric(table[column], errors="coerce")
+        if not np.isfinite(numbers[table[column].notna()] if column in OPTIONAL_COLUMNS else numbers).all():
+            raise _broken(SAMPLES_FILE, f"the column {column} holds what is no number")
+    for column in ("label", "decision"):
+        if not table[column].dropna().isin([0, 1]).all():
+            raise _broken(SAMPLES_FILE, f"the column {column} holds other values than 0 and 1")
+    if table["name"].duplicated().any():
+        raise _broken(SAMPLES_FILE, "lists a sample twice")
 
 
 def _worst_first(table: pd.DataFrame) -> pd.DataFrame:
-    label, decision = table["label"], table["decision"] == 1
+    label, decision = table["label"], table["decision"]
     above = table["object_score"] - table["threshold"]
-    kinds = {
-        "missed": (label == 1) & ~decision,
-        "false alarm": (label == 0) & decision,
-        "found": (label == 1) & decision,
-        "passed": (label == 0) & ~decision,
-        "called abnormal": label.isna() & decision,
-        "called normal": label.isna() & ~decision,
+    outcomes = {
+        "missed": (label == 1) & (decision == 0),
+        "false alarm": (label == 0) & (decision == 1),
+        "found": (label == 1) & (decision == 1),
+        "passed": (label == 0) & (decision == 0),
+        "called abnormal": label.isna() & (decision == 1),
+        "called normal": label.isna() & (decision == 0),
     }
     table = table.assign(
-        outcome=np.select(list(kinds.values()), list(kinds), default=""),
+        outcome=np.select(list(outcomes.values()), list(outcomes), default="undecided"),
         margin=np.where(label.isna(), np.nan, np.where(label == 1, above, -above)),
     )
     order = table.assign(falling=-table["object_score"]).sort_values(["margin", "falling", "name"])
@@ -258,9 +248,7 @@ def _worst_first(table: pd.DataFrame) -> pd.DataFrame:
 
 @st.cache_data(max_entries=8, show_spinner=False)
 def _read_inspection(root: str, category: str, name: str, stamps: tuple[Stamp, ...]) -> Inspection:
-    from torch import from_numpy
-
-    from gsclip.scores.similarity import enlarge_maps
+    from gsclip.report.overlays import anomaly_maps
 
     prepared, viewed, predicted = _packs(category)
     sample = _record(root, prepared, Sample, name, ("points", "normals", "mask"))
@@ -274,10 +262,10 @@ def _read_inspection(root: str, category: str, name: str, stamps: tuple[Stamp, .
         scores=prediction.point_scores[shown],
         mask=None if sample.mask is None else sample.mask[shown],
         rendered=views.rendered,
-        depth=(views.depth >> 8).astype(np.uint8),
+        depth=views.depth,
         foreground=views.foreground,
         view_masks=views.mask,
-        maps=enlarge_maps(from_numpy(prediction.view_maps)[None], views.rendered.shape[-1])[0].numpy(),
+        maps=anomaly_maps(prediction, views.rendered.shape[-1]),
         view_probabilities=prediction.view_probabilities,
     )
 

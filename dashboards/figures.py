@@ -1,32 +1,22 @@
 """What the pages draw: pure functions from arrays to plotly figures and images.
 
-Colours are safe for colour-blind readers: cividis for scores, blue and vermilion of the Okabe-Ito palette for normal
-and abnormal.
+Scores have the colours of :mod:`gsclip.report.overlays`, which takes seconds to import (torch, matplotlib): so it is
+imported where it is needed, and the page shows its first figures at once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache
 from types import MappingProxyType
 
 import numpy as np
-import pandas as pd
 import plotly.graph_objects as go
 from PIL import Image
-from plotly.colors import sample_colorscale
 from scipy.ndimage import binary_dilation
 
-NORMAL_COLOUR = "#0072B2"
-ABNORMAL_COLOUR = "#D55E00"
-UNKNOWN_COLOUR = "#8A949E"
-LINE_COLOUR = "#7A8793"  # seen on light and on dark pages
 SURFACE = (163, 172, 181)
-DEFECT = (213, 94, 0)
-COLOUR_SCALE = "Cividis"
 SHADE = 0.45  # share of a point's brightness that depends on its normal
 CLOUD_HEIGHT = 430
-HISTOGRAM_HEIGHT = 330
 COLOUR_STEP = 3  # of 255, between two colours of a cloud
 GAP = 6  # pixels between the two images of a view
 
@@ -53,12 +43,6 @@ def camera(viewpoint: str) -> dict[str, dict[str, float]]:
     }
 
 
-def heat(values: np.ndarray, limits: Range) -> np.ndarray:
-    """Colours (..., 3) uint8 of scores; those outside ``limits`` take the colour of the nearer end."""
-    share = np.clip((values - limits[0]) / (limits[1] - limits[0]), 0, 1)
-    return _palette()[(share * 255).round().astype(np.uint8)]
-
-
 def view_image(
     rendered: np.ndarray,
     depth: np.ndarray,
@@ -73,7 +57,7 @@ def view_image(
 
     Args:
         rendered: (h, w) uint8.
-        depth: (h, w) uint8.
+        depth: (h, w) uint16.
         foreground: (h, w) bool; the map covers it alone.
         anomaly_map: (h, w) scores.
         opacity: of the map, 0 to 1.
@@ -83,15 +67,15 @@ def view_image(
     Returns:
         RGBA image, h by 2 w + 6 pixels; what is not part is transparent.
     """
-    colours = heat(anomaly_map, limits)
-    rim = None if truth is None else binary_dilation(truth, iterations=2) & ~truth
+    from gsclip.report.overlays import TRUTH_COLOUR, blend_map, depth_panel
+
+    rim = np.zeros_like(foreground) if truth is None else binary_dilation(truth, iterations=2) & ~truth
+    alpha = np.where(foreground | rim, 255, 0).astype(np.uint8)
     halves = []
-    for grey in (rendered, depth):
-        blended = (1 - opacity) * grey[..., None] + opacity * colours
-        alpha = np.where(foreground, 255, 0)
-        if rim is not None:
-            blended[rim], alpha[rim] = DEFECT, 255
-        halves.append(np.dstack([blended, alpha]).round().astype(np.uint8))
+    for grey in (rendered, depth_panel(depth)[..., 0]):
+        blended = blend_map(grey, foreground, anomaly_map, limits, opacity)
+        blended[rim] = TRUTH_COLOUR
+        halves.append(np.dstack([blended, alpha]))
     gap = np.zeros((len(rendered), GAP, 4), dtype=np.uint8)
     return Image.fromarray(np.hstack([halves[0], gap, halves[1]]))
 
@@ -115,15 +99,17 @@ def cloud_figure(
         viewpoint: one of :data:`VIEWPOINTS`.
         limits: scores at the ends of the colour scale.
     """
+    from gsclip.report.overlays import TRUTH_COLOUR, colours
+
     low, high = points.min(axis=0), points.max(axis=0)
     place = ((points - (low + high) / 2) / max(float((high - low).max()) / 2, 1e-12)).round(4)
     brightness = (1 - SHADE + SHADE * np.abs(normals[:, 2]))[:, None]
     truth = np.tile(np.array(SURFACE), (len(points), 1))
     if mask is not None:
-        truth[mask] = DEFECT
+        truth[mask] = TRUTH_COLOUR
     size = 3.2 if len(points) < 15_000 else 2.4
     figure = go.Figure()
-    for scene, colours, hover in (("scene", heat(scores, limits), "%{text:.3f}"), ("scene2", truth, None)):
+    for scene, shown, hover in (("scene", colours(scores, limits), "%{text:.3f}"), ("scene2", truth, None)):
         figure.add_trace(
             go.Scatter3d(
                 x=place[:, 0],
@@ -131,7 +117,7 @@ def cloud_figure(
                 z=place[:, 2],
                 scene=scene,
                 mode="markers",
-                marker={"size": size, "line": {"width": 0}, **_marker_colours(colours * brightness)},
+                marker={"size": size, "line": {"width": 0}, **_marker_colours(shown * brightness)},
                 text=scores.round(3) if hover else None,
                 hovertemplate=f"score {hover}<extra></extra>" if hover else None,
                 hoverinfo=None if hover else "skip",
@@ -159,52 +145,6 @@ def cloud_figure(
     return figure
 
 
-def score_histogram(samples: pd.DataFrame, threshold: float | None) -> go.Figure:
-    """Object scores of normal, abnormal and unlabelled samples, and the threshold of the decision.
-
-    Args:
-        samples: columns ``label`` (0, 1, missing) and ``object_score``.
-        threshold: ``None`` where samples have different ones.
-    """
-    figure = go.Figure()
-    groups = (
-        ("normal", samples["label"] == 0, NORMAL_COLOUR, ""),
-        ("abnormal", samples["label"] == 1, ABNORMAL_COLOUR, "/"),
-        ("no label", samples["label"].isna(), UNKNOWN_COLOUR, ""),
-    )
-    for name, chosen, colour, pattern in groups:
-        if chosen.any():
-            figure.add_trace(
-                go.Histogram(
-                    x=samples.loc[chosen, "object_score"],
-                    name=f"{name} ({int(chosen.sum())})",
-                    xbins={"start": 0, "end": 1.0001, "size": 0.025},
-                    marker={"color": colour, "pattern": {"shape": pattern, "solidity": 0.35}},
-                    opacity=0.75,
-                    hovertemplate="score %{x}: %{y} samples<extra></extra>",
-                )
-            )
-    if threshold is not None:
-        line = {"dash": "dash", "width": 2, "color": LINE_COLOUR}
-        figure.add_vline(x=threshold, line=line, annotation_text=f"threshold {threshold:.3f}")
-    figure.update_layout(
-        barmode="overlay",
-        height=HISTOGRAM_HEIGHT,
-        margin={"l": 0, "r": 0, "t": 30, "b": 0},
-        xaxis={"title": "object score", "range": [0, 1]},
-        yaxis={"title": "samples"},
-        legend={"orientation": "h", "x": 0, "y": 1.0, "yanchor": "bottom"},
-    )
-    return figure
-
-
-@cache
-def _palette() -> np.ndarray:
-    """(256, 3) uint8 colours from low to high."""
-    colours = sample_colorscale(COLOUR_SCALE, list(np.linspace(0, 1, 256)), colortype="tuple")
-    return (np.array(colours) * 255).round().astype(np.uint8)
-
-
 def _marker_colours(colours: np.ndarray) -> dict[str, object]:
     """Marker of a trace whose points have (m, 3) colours, 0 to 255.
 
@@ -222,6 +162,8 @@ def _marker_colours(colours: np.ndarray) -> dict[str, object]:
 
 def _scale_bar(limits: Range) -> go.Scatter3d:
     """A trace without points that carries the colour bar."""
+    from gsclip.report.overlays import COLOUR_MAP
+
     bar = {
         "orientation": "h",
         "x": 0.25,
@@ -236,7 +178,7 @@ def _scale_bar(limits: Range) -> go.Scatter3d:
         "color": [limits[0]],
         "cmin": limits[0],
         "cmax": limits[1],
-        "colorscale": COLOUR_SCALE,
+        "colorscale": COLOUR_MAP,
         "showscale": True,
         "colorbar": bar,
     }

@@ -26,10 +26,11 @@ METRICS = {
     "pixel_auroc": ("Pixel AUROC", "AUROC over the whole grid, background included: chance is high here."),
     "pixel_pro": ("Pixel PRO", "Per-region overlap over the whole grid, background included: chance is high here."),
 }
-ROLES = {"test": "Test: never trained on", "auxiliary": "Auxiliary: trained on"}
+ROLES = {"test": "Test: never trained on", "auxiliary": "Auxiliary: for the threshold"}
 FILTERS = {"role": "Role", "category": "Category", "defect": "Kind", "outcome": "Decision"}
 ROW_HEIGHT = 35
 TABLE_HEIGHT = 9 * ROW_HEIGHT + 3
+HISTOGRAM_HEIGHT = 290
 LIST_HEIGHT = 508
 VIEWS_IN_ROW = 3
 MARKUP = re.compile(f"[{re.escape(string.punctuation)}]")
@@ -113,13 +114,12 @@ def description(metrics: data.Metrics) -> str:
         note = f"**not CLIP**; its figures do not compare with published ones. {note[:1].upper()}{note[1:]}"
     lines = (
         f"**Tested on** {listed(facts, 'test_categories')}: {listed(facts, 'samples')} samples, "
-        f"{listed(facts, 'defective')} of them defective, data set {listed(facts, 'dataset')}; "
-        "none of these categories was trained on.",
+        f"{listed(facts, 'defective')} of them defective; data set {listed(facts, 'dataset')}.",
         f"**Trained on** {listed(facts, 'auxiliary_categories')}: {listed(facts, 'training_samples')} samples with "
         f"masks; protocol {listed(facts, 'protocol')}; {listed(facts, 'views')} views, cameras "
         f"{listed(facts, 'cameras')}; seeds {listed(facts, 'seeds')}.",
         f"**Backbone** {note}.",
-        f"**Threshold** {number(metrics.threshold)}, chosen on the auxiliary samples; F1 there on the test samples "
+        f"**Threshold** {number(metrics.threshold)}, chosen on auxiliary samples; F1 on the test samples "
         f"{number(metrics.f1_at_threshold)}.",
     )
     return "  \n".join(lines)
@@ -203,12 +203,16 @@ def chosen_row(key: str, names: list[str]) -> str | None:
 
 
 def show_histogram(samples: pd.DataFrame) -> None:
-    """Scores of the samples of the chosen role and category."""
+    """Scores of the labelled samples of the chosen role and category."""
+    from gsclip.report.figures import score_histogram
+
     chosen = filtered(samples, "role", "category")
+    labelled = chosen[chosen["label"].notna()]
     thresholds = chosen["threshold"].unique()
-    threshold = float(thresholds[0]) if len(thresholds) == 1 else None
-    st.markdown(f"**Object scores** – {len(chosen)} samples as filtered")
-    figure = figures.score_histogram(chosen, threshold)
+    threshold = float(thresholds[0]) if len(thresholds) == 1 and np.isfinite(thresholds[0]) else None
+    st.markdown(f"**Object scores** – {len(labelled)} samples as filtered")
+    figure = score_histogram(labelled["label"].to_numpy(), labelled["object_score"].to_numpy(), threshold)
+    figure.update_layout(height=HISTOGRAM_HEIGHT)
     st.plotly_chart(figure, key="histogram", config={"displayModeBar": False}, alt="Histogram of the object scores")
     counts = chosen["outcome"].value_counts()
     st.caption(" · ".join(f"{outcome} {counts[outcome]}" for outcome in data.OUTCOMES if outcome in counts))
@@ -328,7 +332,7 @@ def show_facts(row: pd.Series) -> None:
     facts = {
         "Object score": number(row["object_score"]),
         "Threshold": number(row["threshold"]),
-        "Decision": ("abnormal" if row["decision"] == 1 else "normal") + f" ({row['outcome']})",
+        "Decision": {1: "abnormal", 0: "normal"}.get(row["decision"], "none") + f" ({row['outcome']})",
         "Kind": row["defect"] or "not labelled",
         "Points": f"{int(row['points']):,}",
         "Extent x × y × z": " × ".join(f"{row[f'extent_{axis}']:.3g}" for axis in "xyz"),
@@ -340,16 +344,17 @@ def show_facts(row: pd.Series) -> None:
 
 def choose_limits(samples: pd.DataFrame) -> None:
     """Slider of the colour range; it starts with what the scores of the whole run need."""
-    low = np.floor(samples["map_mean"].min() * 20) / 20
-    high = max(np.ceil(samples["map_max"].max() * 20) / 20, low + 0.2)
-    initial = (max(float(low), 0.0), min(float(high), 1.0))
-    st.slider("Colour range of the scores, one for all samples", 0.0, 1.0, initial, 0.05, key="limits")
+    from gsclip.report.gallery import score_range
+
+    low, high = score_range(samples)
+    initial = (max(np.floor(low * 100) / 100, 0.0), min(np.ceil(high * 100) / 100, 1.0))
+    st.slider("Colour range of the scores, one for all samples", 0.0, 1.0, initial, 0.01, key="limits")
 
 
 def colour_limits() -> figures.Range:
     """Scores at the ends of the colour scale, the same for every sample."""
     low, high = st.session_state.get("limits", (0.0, 1.0))
-    return (low, high) if high > low else (max(low - 0.05, 0.0), min(high + 0.05, 1.0))
+    return (low, high) if high > low else (max(low - 0.01, 0.0), min(high + 0.01, 1.0))
 
 
 @st.fragment

@@ -3,9 +3,9 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import prediction, sphere
-
 from dashboards import data
+from tests.dashboards.spheres import prediction, sphere
+
 from gsclip.errors import InputError
 from gsclip.storage import write_pack
 from gsclip.views.renderer import render_views
@@ -25,8 +25,6 @@ def test_an_inspection_joins_points_views_and_scores(workspace):
     assert shown.points.shape == (900, 3)
     np.testing.assert_allclose(shown.scores, np.where(shown.mask, 0.8, 0.2))
     assert shown.maps.shape == shown.rendered.shape == shown.depth.shape == shown.view_masks.shape == (9, 48, 48)
-    assert shown.depth.dtype == np.uint8
-    assert shown.depth[shown.foreground].max() == 255
     assert shown.maps.max() == pytest.approx(0.8)
 
 
@@ -57,10 +55,12 @@ def test_names_that_look_like_numbers_or_gaps_stay_text(workspace):
 @pytest.mark.parametrize(
     ("columns", "problem"),
     [
-        ({"object_score": "high"}, "row 2: 'high' is no object_score"),
-        ({"object_score": "nan"}, "row 2: 'nan' is no object_score"),
-        ({"decision": "2"}, "row 2: '2' is no decision"),
-        ({"label": "maybe"}, "row 2: 'maybe' is no label"),
+        ({"object_score": "high"}, "has text in the column object_score"),
+        ({"object_score": ""}, "the column object_score holds what is no number"),
+        ({"map_max": "inf"}, "the column map_max holds what is no number"),
+        ({"threshold": "low"}, "the column threshold holds what is no number"),
+        ({"decision": "2"}, "the column decision holds other values than 0 and 1"),
+        ({"label": "0.5"}, "the column label holds other values than 0 and 1"),
         ({"name": "twice"}, "lists a sample twice"),
     ],
 )

@@ -1,8 +1,8 @@
 import numpy as np
-import pandas as pd
 import pytest
-
 from dashboards import figures
+
+from gsclip.report.overlays import TRUTH_COLOUR, colours
 
 
 def colours_of(trace):
@@ -24,17 +24,9 @@ def images(side=20):
     foreground = np.zeros((side, side), dtype=bool)
     foreground[5:15, 5:15] = True
     rendered = np.full((side, side), 90, dtype=np.uint8)
-    depth = np.full((side, side), 200, dtype=np.uint8)
+    depth = np.full((side, side), 200 * 257, dtype=np.uint16)
     anomaly_map = np.linspace(0, 1, side * side, dtype=np.float32).reshape(side, side)
     return rendered, depth, foreground, anomaly_map
-
-
-def test_heat_grows_lighter_with_the_score_and_ends_at_its_limits():
-    colours = figures.heat(np.linspace(0.2, 0.6, 50), (0.2, 0.6)).astype(float)
-    luminance = colours @ [0.2126, 0.7152, 0.0722]
-    assert (np.diff(luminance) >= 0).all()
-    assert luminance[-1] - luminance[0] > 120
-    np.testing.assert_array_equal(figures.heat(np.array([-1.0, 2.0]), (0.2, 0.6)), colours[[0, -1]])
 
 
 def test_view_image_without_opacity_shows_the_surface_alone():
@@ -48,7 +40,7 @@ def test_view_image_without_opacity_shows_the_surface_alone():
 def test_view_image_lays_the_map_over_the_foreground_alone():
     rendered, depth, foreground, anomaly_map = images()
     image = np.array(figures.view_image(rendered, depth, foreground, anomaly_map, opacity=1, limits=(0, 1)))
-    expected = figures.heat(anomaly_map, (0, 1))
+    expected = colours(anomaly_map, (0, 1))
     for half in (image[:, :20], image[:, -20:]):
         np.testing.assert_array_equal(half[foreground][:, :3], expected[foreground])
         assert (half[~foreground][:, 3] == 0).all()
@@ -66,7 +58,7 @@ def test_view_image_outlines_the_ground_truth_without_covering_it():
     assert changed[7, 9]
     assert not changed[truth].any()
     assert not changed[:5].any()
-    assert (outlined[:, :20][changed][:, :3] == figures.DEFECT).all()
+    assert (outlined[:, :20][changed][:, :3] == TRUTH_COLOUR).all()
 
 
 def test_both_clouds_show_all_points_undistorted_under_one_camera():
@@ -105,7 +97,7 @@ def test_viewpoints_stand_upright_on_the_side_of_the_sensor(viewpoint):
 def test_the_colour_of_a_score_does_not_depend_on_the_other_scores():
     low_part, high_part = cloud([0.5, 0.1, 0.2]), cloud([0.5, 0.9, 0.95])
     np.testing.assert_array_equal(colours_of(low_part.data[0])[0], colours_of(high_part.data[0])[0])
-    expected = figures.heat(np.array([0.1, 0.5, 0.9]), (0, 1))
+    expected = colours(np.array([0.1, 0.5, 0.9]), (0, 1))
     drawn = colours_of(cloud([0.1, 0.5, 0.9]).data[0])
     assert np.abs(drawn - expected).max() <= figures.COLOUR_STEP
 
@@ -113,7 +105,7 @@ def test_the_colour_of_a_score_does_not_depend_on_the_other_scores():
 def test_the_ground_truth_is_coloured_by_the_mask():
     figure = cloud([0.1, 0.2, 0.3], mask=np.array([False, True, False]))
     drawn = colours_of(figure.data[1])
-    assert np.abs(drawn[1] - figures.DEFECT).max() <= figures.COLOUR_STEP
+    assert np.abs(drawn[1] - TRUTH_COLOUR).max() <= figures.COLOUR_STEP
     assert np.abs(drawn[[0, 2]] - figures.SURFACE).max() <= figures.COLOUR_STEP
 
 
@@ -136,12 +128,3 @@ def test_surfaces_seen_edge_on_are_darker():
 def test_the_colour_bar_shows_the_limits():
     bar = cloud([0.3, 0.4], limits=(0.2, 0.6)).data[2].marker
     assert (bar.cmin, bar.cmax, bar.showscale) == (0.2, 0.6, True)
-
-
-def test_histogram_separates_labels_and_marks_the_threshold():
-    samples = pd.DataFrame({"label": [0, 0, 1, np.nan], "object_score": [0.1, 0.2, 0.9, 0.5]})
-    figure = figures.score_histogram(samples, 0.45)
-    assert [trace.name for trace in figure.data] == ["normal (2)", "abnormal (1)", "no label (1)"]
-    assert list(figure.data[0].x) == [0.1, 0.2]
-    assert figure.layout.shapes[0].x0 == figure.layout.shapes[0].x1 == 0.45
-    assert not figures.score_histogram(samples, None).layout.shapes

@@ -40,7 +40,7 @@ def test_object_score_is_the_weighted_highest_point_and_mean_view(sample, views)
     text = prompts.numpy() / np.linalg.norm(prompts.numpy(), axis=-1, keepdims=True)
     probabilities = softmax(unit @ text.T / 0.07, axis=-1)[..., 1]
     for weight in (0.0, 0.5, 1.0):
-        prediction = score_views(sample, views, tokens, prompts, smoothing=0, map_weight=weight)
+        prediction = score_views(sample, views, tokens, prompts, smoothing=0.0, map_weight=weight)
         np.testing.assert_allclose(prediction.view_probabilities, probabilities[:, 0], atol=1e-5)
         np.testing.assert_allclose(prediction.view_maps, probabilities[:, 1:].reshape(VIEWS, 4, 4), atol=1e-5)
         expected = weight * prediction.point_scores.max() + (1 - weight) * probabilities[:, 0].mean()
@@ -66,7 +66,7 @@ def test_the_same_tokens_give_the_same_bytes(sample, views):
 def test_a_bright_patch_marks_the_points_that_it_shows(sample, views):
     maps = torch.zeros(VIEWS, PATCHES, PATCHES)
     maps[:, 0, 0] = 1  # upper left corner of every view
-    scores = score_points(sample, views, maps, smoothing=0)
+    scores = score_points(sample, views, maps, smoothing=0.0)
     x, y = sample.points[:, 0], sample.points[:, 1]
     assert scores[(x < 1) & (y < 1)].min() > 0.5
     assert scores[(x > 6) | (y > 6)].max() == 0
@@ -92,7 +92,7 @@ def test_a_point_seen_by_no_view_takes_the_score_of_the_nearest_seen_one():
         ([False, False, True], [0.9, 0.9, 0.9]),
     ):
         sample, views = hand_made(visible)
-        np.testing.assert_allclose(score_points(sample, views, maps, smoothing=0), expected, atol=1e-6)
+        np.testing.assert_allclose(score_points(sample, views, maps, smoothing=0.0), expected, atol=1e-6)
 
 
 def test_unseen_points_are_filled_before_smoothing(sample):

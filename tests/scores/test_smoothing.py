@@ -34,7 +34,7 @@ def sample(request):
 
 def test_without_smoothing_scores_stay_as_they_are(sample):
     scores = random_scores(len(sample.points))
-    np.testing.assert_array_equal(smooth_scores(sample, scores, 0), scores)
+    np.testing.assert_array_equal(smooth_scores(sample, scores, 0.0), scores)
 
 
 def test_equal_scores_stay_equal_up_to_the_rim(sample):

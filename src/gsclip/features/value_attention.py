@@ -47,10 +47,16 @@ def encode_images(
     Raises:
         ValueError: when a layer lies outside the transformer.
     """
+    return encode_embedded(visual, visual._embeds(images), local_blocks=local_blocks, layers=layers)
+
+
+def encode_embedded(
+    visual: VisualEncoder, tokens: Float[Tensor, "i t width"], *, local_blocks: int, layers: tuple[int, ...]
+) -> EncodedImages:
+    """Run the blocks on tokens that are embedded already, class token first; see :func:`encode_images`."""
     blocks = visual.transformer.resblocks
     if not all(1 <= layer <= len(blocks) for layer in layers):
         raise ValueError(f"layers {layers} must lie between 1 and {len(blocks)}")
-    tokens = visual._embeds(images)
     local = None
     taken: dict[int, Tensor] = {}
     for number, block in enumerate(blocks, start=1):

@@ -1,7 +1,10 @@
 """Trains the embedded backbone: images and texts of procedural parts in one space, damage in every patch.
 
-The class token is trained by contrast with captions, as in CLIP; patch tokens of the local path by telling damaged
-from flawless patches with the same pairs of texts that the detector's prompts start from.
+Class token and mean patch learn which part they see, by contrast with the names of all families, as in CLIP; the
+class token also learns the state of the part, and every patch token of the local path the state of its place, by
+the pairs of texts ("object." and "damaged object.") that the detector's prompts start from. Most steps see crops
+around damaged and flawless places: with whole images alone, one patch in two hundred is damaged and nothing is
+learned for a long time.
 
 Only families with the role ``backbone`` are seen; auxiliary and test families are disjoint from them.
 
@@ -32,11 +35,11 @@ from gsclip.data.preparation import prepare_sample
 from gsclip.data.procedural.dataset import generate_from_row, procedural_index
 from gsclip.data.procedural.families import FAMILIES, categories
 from gsclip.determinism import make_deterministic
-from gsclip.errors import GsclipError, InputError
-from gsclip.features.backbone import build_embedded, embedded_folder
+from gsclip.errors import GsclipError
+from gsclip.features.backbone import EMBEDDED_MODEL, build_embedded, embedded_folder
 from gsclip.features.encode import DEPTH_LEVELS
-from gsclip.features.types import ClipModel, Tokenizer
-from gsclip.features.value_attention import encode_images
+from gsclip.features.types import ClipModel, Tokenizer, VisualEncoder
+from gsclip.features.value_attention import EncodedImages, encode_embedded
 from gsclip.parallel import ordered_map
 from gsclip.prompts.text import encode_prompts
 from gsclip.scores.similarity import TEMPERATURE
@@ -47,6 +50,8 @@ from gsclip.views.renderer import render_with_rotations
 
 GENERIC = "object"
 TEMPLATES = (("{}.", "damaged {}."), ("flawless {}.", "{} with damage."))
+EMBEDDING_SCALE = 5.0  # with open_clip's own 0.02 all texts start out nearly equal, and stay so for long
+DAMAGED = 0.1  # share of damaged pixels from which a patch is a place to crop at, and a view damaged
 
 
 @dataclass(frozen=True)
@@ -57,9 +62,12 @@ class BackboneTraining:
         samples: scans per family.
         views: random cameras per scan.
         tilt: greatest rotation about x and y in degrees; about z a view is turned freely.
-        epochs: passes over all views.
-        batch_size: views a step; each gives a rendered and a depth image.
-        learning_rate: peak, after the warm-up of one twentieth of the steps; falls to zero as a cosine.
+        epochs: passes over all views; a pass shows each view as a rendered or as a depth image.
+        batch_size: views a step.
+        crop: side of a crop in patches.
+        whole_share: share of steps that see whole images, a quarter of the views of the batch.
+        damaged_share: share of the crops of damaged views that are taken around damage.
+        learning_rate: peak; warmed up over one part in thirty of the steps, then falling as a cosine.
         weight_decay: of AdamW.
         local_blocks: blocks with value-value attention in the dense loss.
         full_damage: share of a patch's foreground from which the patch counts as wholly damaged.
@@ -67,11 +75,14 @@ class BackboneTraining:
         seed: of data, initial weights, order and augmentation.
     """
 
-    samples: int = 100
+    samples: int = 60
     views: int = 4
     tilt: float = 40.0
-    epochs: int = 4
-    batch_size: int = 8
+    epochs: int = 25
+    batch_size: int = 40
+    crop: int = 10
+    whole_share: float = 0.2
+    damaged_share: float = 0.7
     learning_rate: float = 1e-3
     weight_decay: float = 0.05
     local_blocks: int = 4
@@ -81,46 +92,39 @@ class BackboneTraining:
 
 
 @dataclass(frozen=True)
-class TrainingViews:
-    """Views of one scan as the backbone's training reads them.
+class TrainingView:
+    """One view of one scan as the backbone's training reads it.
 
     Attributes:
-        rendered: (v, h, w) uint8.
-        depth: (v, h, w) uint16.
-        damage: (v, rows, columns) float16 share of damaged pixels among the foreground of each patch.
-        caption: what the scan shows.
+        rendered: (h, w) uint8.
+        depth: (h, w) uint16.
+        damage: (rows, columns) float16 share of damaged pixels among the foreground of each patch.
+        foreground: (rows, columns) float16 share of foreground pixels of each patch.
         noun: the family's noun.
     """
 
     rendered: np.ndarray
     depth: np.ndarray
     damage: np.ndarray
-    caption: str
+    foreground: np.ndarray
     noun: str
 
 
-def caption(noun: str, defect: str) -> str:
-    """Describe a part: "flawless gear wheel." or "gear wheel with crack."."""
-    return f"flawless {noun}." if defect == "good" else f"{noun} with {defect.replace('_', ' ')}."
-
-
 def write_training_views(path: Path, settings: BackboneTraining, *, image_size: int, patch_size: int) -> None:
-    """Generate, render and pack all scans of the training, on all cores.
-
-    Scans that preparation rejects are left out with a warning.
-    """
+    """Generate, render and pack all views, on all cores; scans that cannot be prepared are left out with a warning."""
     index = procedural_index(categories("backbone"), settings.samples, settings.seed, "train")
     tasks = [(row, settings, image_size, patch_size) for _, row in index.iterrows()]
     with write_pack(path) as pack:
         results = tqdm(ordered_map(_training_views, tasks), total=len(tasks), desc="views", mininterval=5)
         for (row, *_), views in zip(tasks, results, strict=True):
-            if isinstance(views, TrainingViews):
-                pack.add(row["name"], views)
-            else:
+            if isinstance(views, GsclipError):
                 logging.getLogger(__name__).warning("left out: %s", views)
+                continue
+            for number, view in enumerate(views):
+                pack.add(f"{row['name']}/{number}", view)
 
 
-def _training_views(task: tuple[pd.Series, BackboneTraining, int, int]) -> TrainingViews | GsclipError:
+def _training_views(task: tuple[pd.Series, BackboneTraining, int, int]) -> list[TrainingView] | GsclipError:
     row, settings, image_size, patch_size = task
     try:
         sample = prepare_sample(generate_from_row(row, settings.seed), row["name"])
@@ -130,14 +134,21 @@ def _training_views(task: tuple[pd.Series, BackboneTraining, int, int]) -> Train
     rotations = random_rotations(random, settings.views, settings.tilt)
     views = render_with_rotations(sample, rotations, image_size=image_size)
     if views.mask is None:
-        raise InputError(row["name"], "has no ground truth", "generate it with its mask")
-    blocks = (image_size // patch_size, patch_size, image_size // patch_size, patch_size)
-    area = views.foreground.reshape(-1, *blocks).sum((2, 4))
-    damage = views.mask.reshape(-1, *blocks).sum((2, 4)) / np.maximum(area, 1)
-    noun = FAMILIES[row["category"]].noun
-    return TrainingViews(
-        views.rendered, views.depth, damage.astype(np.float16), caption(noun, row["defect"]), noun
-    )
+        raise GsclipError(f"{row['name']} has no ground truth")
+    side = image_size // patch_size
+    blocks = (settings.views, side, patch_size, side, patch_size)
+    area = views.foreground.reshape(blocks).sum((2, 4))
+    damage = views.mask.reshape(blocks).sum((2, 4)) / np.maximum(area, 1)
+    return [
+        TrainingView(
+            rendered=views.rendered[number],
+            depth=views.depth[number],
+            damage=damage[number].astype(np.float16),
+            foreground=(area[number] / patch_size**2).astype(np.float16),
+            noun=FAMILIES[row["category"]].noun,
+        )
+        for number in range(settings.views)
+    ]
 
 
 def random_rotations(random: np.random.Generator, count: int, tilt: float) -> np.ndarray:
@@ -150,38 +161,45 @@ def random_rotations(random: np.random.Generator, count: int, tilt: float) -> np
     return Rotation.from_euler("zxy", angles, degrees=True).as_matrix().astype(np.float32)
 
 
-class CaptionBank:
-    """All texts of a training, encoded together in every step.
+class Texts:
+    """All texts of the training, encoded together in every step.
 
     Args:
-        captions: of the scans.
-        nouns: of the families.
+        nouns: of the families; the generic noun is added as subject 0.
         tokenizer: of the backbone.
     """
 
-    def __init__(self, captions: Sequence[str], nouns: Sequence[str], tokenizer: Tokenizer) -> None:
-        self.captions = sorted(set(captions))
+    def __init__(self, nouns: Sequence[str], tokenizer: Tokenizer) -> None:
         self.subjects = [GENERIC, *sorted(set(nouns))]
-        pairs = [form.format(subject) for subject in self.subjects for pair in TEMPLATES for form in pair]
-        ids = tokenizer([*self.captions, *pairs])
+        texts = [form.format(subject) for subject in self.subjects for pair in TEMPLATES for form in pair]
+        ids = tokenizer(texts)
         self._ends = ids.argmax(-1)
         self._ids = ids[:, : int(self._ends.max()) + 1]
 
-    def encode(self, clip: ClipModel) -> tuple[Tensor, Tensor]:
-        """Unit features of the captions (i, d) and of the pairs (subject, template, 2, d)."""
+    def encode(self, clip: ClipModel) -> Tensor:
+        """Unit features (subject, template, 2, d); normal and abnormal along the third axis."""
         embedded = clip.token_embedding(self._ids)
-        none = embedded.new_zeros((0, 1, embedded.shape[-1]))
-        features = functional.normalize(encode_prompts(clip, embedded, self._ends, none), dim=-1)
-        captions, pairs = features.split([len(self.captions), len(features) - len(self.captions)])
-        return captions, pairs.unflatten(0, (len(self.subjects), len(TEMPLATES), 2))
+        no_deep_tokens = embedded.new_zeros((0, 1, embedded.shape[-1]))
+        features = functional.normalize(encode_prompts(clip, embedded, self._ends, no_deep_tokens), dim=-1)
+        return features.unflatten(0, (len(self.subjects), len(TEMPLATES), 2))
+
+
+@dataclass(frozen=True)
+class _Images:
+    """A batch: images (i, h, w), damage (i, p), subjects (i), and the first patch (i, 2) of each in its whole image."""
+
+    images: Tensor
+    damage: Tensor
+    subjects: Tensor
+    corners: Tensor
 
 
 class Objective:
-    """Loss of a batch of views; names are ``<scan>#<view>``.
+    """Loss of a batch of views.
 
     Args:
         clip: the model in training.
-        bank: its texts.
+        texts: its texts.
         pack: the views.
         settings: of the training.
         mean: channel means of the images.
@@ -191,75 +209,114 @@ class Objective:
     def __init__(
         self,
         clip: ClipModel,
-        bank: CaptionBank,
-        pack: Pack[TrainingViews],
+        texts: Texts,
+        pack: Pack[TrainingView],
         settings: BackboneTraining,
         mean: Tensor,
         std: Tensor,
     ) -> None:
-        self._clip, self._bank, self._pack, self._settings = clip, bank, pack, settings
+        self._clip, self._texts, self._pack, self._settings = clip, texts, pack, settings
         self._mean, self._std = mean, std
 
     def __call__(self, names: list[str]) -> Mapping[str, Tensor]:
-        """Loss terms: contrast (caption of the class token), state (damaged or not), dense (patches), and loss."""
-        images, damage, captions, subjects = self._batch(names)
-        visual = self._clip.visual
-        layers = len(visual.transformer.resblocks)
-        encoded = encode_images(
-            visual,
-            (images[:, None] - self._mean) / self._std,
-            local_blocks=self._settings.local_blocks,
-            layers=(layers,),
-        )
-        objects = functional.normalize(encoded.class_token, dim=-1)
+        """Loss terms: part and mean_patch (which family), state (damaged or not), dense (patches), dice, and loss."""
+        whole = bool(torch.rand(()) < self._settings.whole_share)
+        batch = self._batch(names[: max(1, len(names) // 4)] if whole else names, whole=whole)
+        encoded = self._encode(batch)
+        class_token = functional.normalize(encoded.class_token, dim=-1)
         patches = functional.normalize(encoded.patch_tokens[:, 0], dim=-1)
-        texts, pairs = self._bank.encode(self._clip)
-        generic = torch.rand(len(subjects)) < 0.5
-        subjects = torch.where(generic, 0, subjects)
+        mean_patch = functional.normalize(encoded.patch_tokens[:, 0].mean(1), dim=-1)
+
+        pairs = self._texts.encode(self._clip)
+        nouns = functional.normalize(pairs[1:, 0].mean(1), dim=-1)
+        subjects = torch.where(torch.rand(len(batch.subjects)) < 0.5, 0, batch.subjects)
         pair = pairs[subjects, torch.randint(len(TEMPLATES), subjects.shape)]  # (i, 2, d)
 
-        contrast = functional.cross_entropy(objects @ texts.T / TEMPERATURE, captions)
-        damaged = (damage > 0).flatten(1).any(1)
-        state = functional.cross_entropy((pair @ objects[..., None])[..., 0] / TEMPERATURE, damaged.long())
-        dense = self._dense((patches @ pair.transpose(1, 2)) / TEMPERATURE, damage.flatten(1))
-        return {"loss": contrast + state + 4 * dense, "contrast": contrast, "state": state, "dense": dense}
+        part = functional.cross_entropy(class_token @ nouns.T / TEMPERATURE, batch.subjects - 1)
+        mean_part = functional.cross_entropy(mean_patch @ nouns.T / TEMPERATURE, batch.subjects - 1)
+        damaged = (batch.damage > DAMAGED).any(1).long()
+        state = functional.cross_entropy((pair @ class_token[..., None])[..., 0] / TEMPERATURE, damaged)
+        dense, dice = self._dense(patches @ pair.transpose(1, 2) / TEMPERATURE, batch.damage)
+        loss = 0.5 * (part + mean_part + state) + 4 * dense + dice
+        return {"loss": loss, "part": part, "mean_patch": mean_part, "state": state, "dense": dense, "dice": dice}
 
-    def _dense(self, logits: Tensor, damage: Tensor) -> Tensor:
+    def _encode(self, batch: _Images) -> EncodedImages:
+        visual = self._clip.visual
+        images = (batch.images[:, None] - self._mean) / self._std
+        tokens = embed_crops(visual, images, batch.corners)
+        layers = (len(visual.transformer.resblocks),)
+        return encode_embedded(visual, tokens, local_blocks=self._settings.local_blocks, layers=layers)
+
+    def _dense(self, logits: Tensor, damage: Tensor) -> tuple[Tensor, Tensor]:
         truth = (damage / self._settings.full_damage).clamp(max=1)
         log = logits.log_softmax(-1)
         weight = 1 + (self._settings.damage_weight - 1) * truth
         entropy = -(weight * (truth * log[..., 1] + (1 - truth) * log[..., 0])).sum() / weight.sum()
         probability = log[..., 1].exp()
-        dice = 1 - (2 * (probability * truth).sum() + 1) / (probability.sum() + truth.sum() + 1)
-        return entropy + 0.25 * dice
+        return entropy, 1 - (2 * (probability * truth).sum() + 1) / (probability.sum() + truth.sum() + 1)
 
-    def _batch(self, names: list[str]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Augmented images (i, h, w), damage (i, rows, columns), caption and subject numbers (i); depth last."""
-        rendered, depth, damage, captions, subjects = [], [], [], [], []
+    def _batch(self, names: list[str], *, whole: bool) -> _Images:
+        images, damages, subjects, corners = [], [], [], []
         for name in names:
-            scan, view = name.rsplit("#", 1)
-            views = self._pack[scan]
-            turns, mirror = int(torch.randint(4, ())), bool(torch.rand(()) < 0.5)
+            view = self._pack[name]
+            image, damage, foreground = _planes(view)
+            side = damage.shape[0]
+            crop = side if whole else self._settings.crop
+            corner = (0, 0) if whole else self._corner(damage, foreground)
+            patch = image.shape[0] // side
+            row, column = corner
+            images.append(image[row * patch : (row + crop) * patch, column * patch : (column + crop) * patch])
+            damages.append(damage[row : row + crop, column : column + crop].flatten())
+            subjects.append(self._texts.subjects.index(view.noun))
+            corners.append(corner)
+        return _Images(torch.stack(images), torch.stack(damages), torch.tensor(subjects), torch.tensor(corners))
 
-            def turn(image: np.ndarray, turns: int = turns, mirror: bool = mirror) -> Tensor:
-                image = np.rot90(image[:, ::-1] if mirror else image, turns)
-                return torch.from_numpy(np.ascontiguousarray(image))
+    def _corner(self, damage: Tensor, foreground: Tensor) -> tuple[int, int]:
+        """Choose a crop that holds a damaged patch, or any patch of the part, at a random place in it."""
+        places = (damage > DAMAGED).nonzero()
+        if not len(places) or torch.rand(()) >= self._settings.damaged_share:
+            places = (foreground > 0.5).nonzero()
+        if not len(places):
+            places = torch.zeros((1, 2), dtype=torch.long)
+        place = places[torch.randint(len(places), ())]
+        corner = (place - torch.randint(self._settings.crop, (2,))).clamp(0, damage.shape[0] - self._settings.crop)
+        return int(corner[0]), int(corner[1])
 
-            rendered.append(turn(views.rendered[int(view)].astype(np.float32) / 255))
-            depth.append(turn(views.depth[int(view)].astype(np.float32) / DEPTH_LEVELS))
-            damage.append(turn(views.damage[int(view)].astype(np.float32)))
-            captions.append(self._bank.captions.index(views.caption))
-            subjects.append(self._bank.subjects.index(views.noun))
-        grey = torch.stack(rendered)
-        # Other light and other material: the background stays white.
-        gain = 1 + 0.2 * (torch.rand(len(names), 1, 1) - 0.5)
-        grey = torch.where(grey < 1, (grey * gain).clamp(0, 0.98), grey)
-        return (
-            torch.cat([grey, torch.stack(depth)]),
-            torch.stack(damage).repeat(2, 1, 1),
-            torch.tensor(captions).repeat(2),
-            torch.tensor(subjects).repeat(2),
-        )
+
+def _planes(view: TrainingView) -> tuple[Tensor, Tensor, Tensor]:
+    """Rendered (in another light) or depth image, with damage and foreground of its patches, all turned alike."""
+    if torch.rand(()) < 0.5:
+        image = torch.from_numpy(view.rendered).float() / 255
+        gain = 1 + 0.2 * (torch.rand(()) - 0.5)
+        image = torch.where(image < 1, (image * gain).clamp(0, 0.98), image)  # the background stays white
+    else:
+        image = torch.from_numpy(view.depth.astype(np.float32)) / DEPTH_LEVELS
+    turns, mirror = int(torch.randint(4, ())), bool(torch.rand(()) < 0.5)
+    planes = (image, torch.from_numpy(view.damage).float(), torch.from_numpy(view.foreground).float())
+    image, damage, foreground = (torch.rot90(plane.flip(1) if mirror else plane, turns) for plane in planes)
+    return image, damage, foreground
+
+
+def embed_crops(visual: VisualEncoder, images: Tensor, corners: Tensor) -> Tensor:
+    """Embed square crops (i, 3, h, w) with the positions that they have in the whole image.
+
+    Args:
+        visual: open_clip's vision transformer.
+        images: normalised.
+        corners: (i, 2) row and column of the first patch of each crop.
+
+    Returns:
+        (i, t, width), class token first; for whole images what the transformer's own embedding gives.
+    """
+    patches = visual.conv1(images)
+    side = patches.shape[-1]
+    rows, columns = visual.grid_size
+    grid = visual.positional_embedding[1:].view(rows, columns, -1)
+    steps = torch.arange(side)
+    positions = grid[(corners[:, 0, None] + steps)[:, :, None], (corners[:, 1, None] + steps)[:, None, :]]
+    class_token = (visual.class_embedding + visual.positional_embedding[0]).expand(len(images), 1, -1)
+    tokens = patches.flatten(2).transpose(1, 2) + positions.flatten(1, 2)
+    return visual.ln_pre(torch.cat([class_token, tokens], 1))
 
 
 def train_backbone(folder: Path, settings: BackboneTraining) -> Path:
@@ -269,38 +326,32 @@ def train_backbone(folder: Path, settings: BackboneTraining) -> Path:
 
     torch.manual_seed(settings.seed)
     clip = build_embedded().train()
+    clip.logit_scale.requires_grad_(False).fill_(-math.log(TEMPERATURE))
+    clip.token_embedding.weight.detach().mul_(EMBEDDING_SCALE)
     preprocess = open_clip.get_model_preprocess_cfg(clip)
-    visual = clip.visual
-    image_size, patch_size = int(visual.image_size[0]), int(visual.patch_size[0])
-    parameters = {**dataclasses.asdict(settings), "image_size": image_size, "patch_size": patch_size}
-    key = run_key(parameters)
+    image_size, patch_size = int(clip.visual.image_size[0]), int(clip.visual.patch_size[0])
+    key = run_key({**dataclasses.asdict(settings), "image_size": image_size, "patch_size": patch_size})
     views = folder / f"views-{key}.h5"
     if not views.is_file():
         write_training_views(views, settings, image_size=image_size, patch_size=patch_size)
-    with Pack(views, TrainingViews) as pack:
-        texts = [pack.read(name, ("caption", "noun")) for name in pack.names]
-        names = [f"{name}#{view}" for name in pack.names for view in range(settings.views)]
-        bank = CaptionBank(
-            [text.caption for text in texts],
-            [text.noun for text in texts],
-            open_clip.get_tokenizer("gsclip-embedded"),
-        )
-        clip.logit_scale.requires_grad_(False).fill_(-math.log(TEMPERATURE))
+    with Pack(views, TrainingView) as pack:
+        texts = Texts([FAMILIES[name].noun for name in categories("backbone")], open_clip.get_tokenizer(EMBEDDED_MODEL))
         trained = [parameter for parameter in clip.parameters() if parameter.requires_grad]
-        optimizer = torch.optim.AdamW(trained, lr=settings.learning_rate, weight_decay=settings.weight_decay)
-        steps = settings.epochs * -(-len(names) // settings.batch_size)
-        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _warm_cosine(step, steps))
+        optimizer = torch.optim.AdamW(
+            trained, lr=settings.learning_rate, weight_decay=settings.weight_decay, betas=(0.9, 0.98)
+        )
+        steps = settings.epochs * math.ceil(len(pack) / settings.batch_size)
         mean, std = (torch.tensor(preprocess[name]).view(3, 1, 1) for name in ("mean", "std"))
         curve = train(
             {"clip": clip},
             optimizer,
-            names,
-            Objective(clip, bank, pack, settings, mean, std),
+            pack.names,
+            Objective(clip, texts, pack, settings, mean, std),
             epochs=settings.epochs,
             batch_size=settings.batch_size,
             seed=settings.seed,
             checkpoint=Checkpoint(folder, "backbone", key),
-            scheduler=scheduler,
+            scheduler=torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _warm_cosine(step, steps)),
             clip_norm=1.0,
         )
     weights = folder / "weights.safetensors"
@@ -311,7 +362,7 @@ def train_backbone(folder: Path, settings: BackboneTraining) -> Path:
 
 
 def _warm_cosine(step: int, steps: int) -> float:
-    warm = max(1, steps // 20)
+    warm = max(1, steps // 30)
     return (step + 1) / warm if step < warm else 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
 
 
@@ -327,10 +378,9 @@ def install_weights(weights: Path, target: Path | None = None) -> None:
 
 def main() -> None:
     """Train with the default settings and install the result."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
     make_deterministic()
-    folder = Path(".gsclip/backbone")
-    install_weights(train_backbone(folder, BackboneTraining()))
+    install_weights(train_backbone(Path(".gsclip/backbone"), BackboneTraining()))
 
 
 if __name__ == "__main__":

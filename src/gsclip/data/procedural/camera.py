@@ -124,11 +124,12 @@ def _pilot(
     forward /= np.linalg.norm(forward, axis=0)
     upward = np.tile([[0.0], [0.0], [1.0]], (1, len(x)))
     beneath = np.stack([x, y, np.full_like(x, -1.1)]) * part.bound
-    origins = np.concatenate([
-        np.tile(rotation.T @ [[0.0], [0.0], [-distance]], (1, len(x))), to_table.T @ beneath], axis=1)
+    origins = np.concatenate(
+        [np.tile(rotation.T @ [[0.0], [0.0], [-distance]], (1, len(x))), to_table.T @ beneath], axis=1
+    )
     directions = np.concatenate([rotation.T @ forward, to_table.T @ upward], axis=1)
     hits = _cast_in_ball(part, origins, directions)
-    front, below = hits[: len(x)], hits[len(x):]
+    front, below = hits[: len(x)], hits[len(x) :]
     met = np.isfinite(front)
     lowest = -1.1 * part.bound + float(np.min(below[np.isfinite(below)]))
     return (image[met], float(met.sum()) * (2 * reach / PILOT_SIDE) ** 2), lowest

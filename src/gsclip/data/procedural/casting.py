@@ -70,7 +70,7 @@ def cast(field: Field, origins: Tensor, directions: Tensor, near: Tensor, far: T
             break
         value = field(origins + directions * distance)
         overshot = (previous + value < step) & (step > 0)
-        arrived = (value < TOLERANCE) & ~overshot
+        arrived = (value < TOLERANCE) & ~overshot & (distance <= far)
         result[rays[arrived]] = distance[arrived]
         going = ~arrived & (overshot | (distance < far))
         # Back to where the previous ball ends, and no more relaxed steps from there.

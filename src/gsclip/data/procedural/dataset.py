@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
 import pandas as pd
+import torch
 from scipy.ndimage import distance_transform_cdt, uniform_filter
 
 from gsclip.data.index import INDEX_COLUMNS, validate_index
@@ -20,14 +22,13 @@ from gsclip.data.procedural.casting import single_thread
 from gsclip.data.procedural.defects import KINDS, Surface, applicable_kinds, choose_site, make_defect
 from gsclip.data.procedural.families import FAMILIES
 from gsclip.data.procedural.part import Part
-from gsclip.data.procedural.sensor import Hits, measure, retrace, trace
+from gsclip.data.procedural.sensor import Hits, changed, measure, retrace, trace
 from gsclip.data.sample import Scan
 from gsclip.errors import GsclipError, InputError
 
 DATASET = "procedural"
 GRID = (240, 240)
 GOOD_SHARE = 0.4
-CHANGED = 0.15  # millimetres along the ray that count as a defect: 15 times the noise of the real sensor
 MASK_SHARE = (0.004, 0.04)  # of the part's pixels
 AIM_SHARE = (0.006, 0.026)  # drawn from, evenly in the logarithm
 MIN_POINTS_SHARE = 0.002  # of the part's points: defects that a damaged scan shows at least
@@ -37,9 +38,7 @@ SIZES = 5  # sizes at each place
 CLOSE = 1.5  # times too large or too small: near enough to the size aimed at
 
 
-def generate_scan(
-    family: str, index: int, defect: str | None, seed: int, *, grid: tuple[int, int] = GRID
-) -> Scan:
+def generate_scan(family: str, index: int, defect: str | None, seed: int, *, grid: tuple[int, int] = GRID) -> Scan:
     """One scan of the data set.
 
     Args:
@@ -51,7 +50,7 @@ def generate_scan(
 
     Returns:
         Points in metres, sensor frame, and the exact ground truth: the pixels whose ray meets something else than
-        on the flawless part, by more than :data:`CHANGED`, with or without a measurement there.
+        on the flawless part, by more than 0.15 mm along it, with or without a measurement there.
 
     Raises:
         InputError: for an unknown family, for a kind of defect that the family cannot have, for negative numbers.
@@ -111,22 +110,29 @@ def procedural_index(categories: Sequence[str], samples_per_category: int, seed:
             good = int((number + 1) * GOOD_SHARE + 0.5) > int(number * GOOD_SHARE + 0.5)
             defect = "good" if good else kinds(category)[(start + damaged) % len(kinds(category))]
             damaged += not good
-            rows.append({
-                "name": f"{category}/{split}/{defect}/{number:03d}",
-                "dataset": DATASET,
-                "category": category,
-                "split": split,
-                "defect": defect,
-                "label": int(not good),
-                "scan_path": "",
-                "mask_path": "",
-                "color_path": "",
-            })
+            rows.append(
+                {
+                    "name": f"{category}/{split}/{defect}/{number:03d}",
+                    "dataset": DATASET,
+                    "category": category,
+                    "split": split,
+                    "defect": defect,
+                    "label": int(not good),
+                    "scan_path": "",
+                    "mask_path": "",
+                    "color_path": "",
+                }
+            )
     return validate_index(pd.DataFrame(rows, columns=list(INDEX_COLUMNS)), where)
 
 
-def generate_from_row(row: pd.Series, seed: int) -> Scan:
+def generate_from_row(row: pd.Series, seed: int, *, grid: tuple[int, int] = GRID) -> Scan:
     """Generate the scan of one row of :func:`procedural_index`.
+
+    Args:
+        row: one row of the index; splits differ in their parts, even at one number.
+        seed: of the data set.
+        grid: (h, w) in pixels.
 
     Raises:
         InputError: when the row is not one of this data set.
@@ -135,16 +141,16 @@ def generate_from_row(row: pd.Series, seed: int) -> Scan:
     if row["dataset"] != DATASET or not number.isdigit():
         raise InputError(str(row["name"]), "is no sample of the procedural data set", "read it with its own reader")
     split_seed = int(_stream(seed, str(row["split"])).integers(2**31))
-    return generate_scan(row["category"], int(number), None if row["label"] == 0 else row["defect"], split_seed)
+    defect = None if row["label"] == 0 else row["defect"]
+    return generate_scan(row["category"], int(number), defect, split_seed, grid=grid)
 
 
-def _generate(
-    family: str, index: int, defect: str | None, seed: int, grid: tuple[int, int]
-) -> tuple[Scan, Scan]:
+def _generate(family: str, index: int, defect: str | None, seed: int, grid: tuple[int, int]) -> tuple[Scan, Scan]:
     """The flawless and the damaged scan; the same twice where there is no defect."""
-    if defect is not None and defect not in kinds(family):
+    possible = kinds(family)
+    if defect is not None and defect not in possible:
         problem = "cannot be had by this family" if defect in KINDS else "is not known"
-        raise InputError(f"{family}, defect {defect!r}", problem, f"choose one of {', '.join(kinds(family))}")
+        raise InputError(f"{family}, defect {defect!r}", problem, f"choose one of {', '.join(possible)}")
     with single_thread():
         for attempt in range(SCENES):
             part, scene, before = _scene(family, index, seed, attempt, grid)
@@ -158,25 +164,21 @@ def _generate(
     raise GsclipError(f"{family} {index}, seed {seed}: no view of {SCENES} shows a defect of the kind {defect}")
 
 
-def _scene(
-    family: str, index: int, seed: int, attempt: int, grid: tuple[int, int]
-) -> tuple[Part, Scene, Hits]:
+def _scene(family: str, index: int, seed: int, attempt: int, grid: tuple[int, int]) -> tuple[Part, Scene, Hits]:
     part = FAMILIES[family].build(_stream(seed, family, index, attempt, "part"))
     scene = compose(part, _stream(seed, family, index, attempt, "pose"), grid)
     return part, scene, trace(part.field(), scene)
 
 
-def _damaged(
-    part: Part, scene: Scene, before: Hits, defect: str, key: tuple[int, str, int, int]
-) -> Scan | None:
+def _damaged(part: Part, scene: Scene, before: Hits, defect: str, key: tuple[int, str, int, int]) -> Scan | None:
     """A scan with a defect of the right size, or ``None`` where a few tries give none."""
     rng = _stream(*key, defect)
-    surface = _surface(part, scene, before)
+    surface = visible_surface(part, scene, before)
     for _ in range(SITES):
         aim = float(np.exp(rng.uniform(*np.log(AIM_SHARE))))
         after = _strike(part, scene, before, surface, defect, aim, int(rng.integers(2**31)))
         if after is not None:
-            points, mask = measure(scene, after, _stream(*key, defect, "sensor")), _changed(before, after)
+            points, mask = measure(scene, after, _stream(*key, defect, "sensor")), changed(before, after)
             shown = mask & after.part & np.isfinite(points[..., 2])
             if shown.sum() >= MIN_POINTS_SHARE * before.part.sum():
                 return Scan(points, mask)
@@ -193,33 +195,25 @@ def _strike(
     """
     pixels = before.part.sum()
     size = 2 * scene.pitch * float(np.sqrt(aim * pixels / np.pi))
+    site = choose_site(part, defect, surface, size, np.random.default_rng(seed))
+    if site is None:
+        return None
     best, off = None, np.inf
     for _ in range(SIZES):
-        rng = np.random.default_rng(seed)
-        site = choose_site(part, defect, surface, size, rng)
-        if site is None:
-            break
-        damage = make_defect(part, defect, site, surface, rng)
+        damage = make_defect(part, defect, site, surface, np.random.default_rng(seed + 1))
         after = retrace(damage.field, scene, before, damage.centre, damage.reach)
-        share = float(_changed(before, after).sum() / pixels)
+        share = float(changed(before, after).sum() / pixels)
         ratio = share / aim if share > 0 else 0.1
         if MASK_SHARE[0] <= share <= MASK_SHARE[1] and abs(np.log(ratio)) < off:
             best, off = after, abs(float(np.log(ratio)))
         if off < np.log(CLOSE):
             break
-        size *= float(np.clip(ratio**-0.5, 0.5, 2.0))
+        site = replace(site, size=site.size * float(np.clip(ratio**-0.5, 0.5, 2.0)))
     return best
 
 
-def _changed(before: Hits, after: Hits) -> np.ndarray:
-    """(h, w) bool ground truth; where either range is unknown there is none."""
-    return np.asarray(np.abs(after.range - before.range) > CHANGED)
-
-
-def _surface(part: Part, scene: Scene, hits: Hits) -> Surface:
+def visible_surface(part: Part, scene: Scene, hits: Hits) -> Surface:
     """What a flawless part shows, in the part's frame."""
-    import torch
-
     origins, directions = scene.part_rays()
     seen = (hits.part & np.isfinite(hits.range)).ravel()
     points = (origins + directions * torch.from_numpy(hits.range.ravel()))[:, seen]

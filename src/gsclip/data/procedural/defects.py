@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from types import MappingProxyType
 
 import numpy as np
@@ -91,7 +92,7 @@ class Damage:
 Maker = Callable[[Part, Site, Surface, np.random.Generator], Damage]
 
 MIN_DEPTH, MAX_DEPTH = 0.35, 4.0  # millimetres by which a defect displaces the surface
-MIN_INTERIOR = 4.0  # pixels from the silhouette, for defects on a face
+INTERIOR = 0.25  # of the size: distance from the silhouette, for defects on a face
 NOT_STEEPER = 0.42  # cosine of the angle between view and normal (65 degrees) at an anchor
 FEW_POINTS = 12  # visible points of an element worth striking
 CAPSULES = 9  # segments of a crack's path
@@ -115,14 +116,17 @@ def choose_site(part: Part, kind: str, surface: Surface, size: float, rng: np.ra
     if kind in ELEMENT_KINDS:
         return _element_site(surface, size, rng)
     facing = surface.normals @ surface.view > NOT_STEEPER
+    if not facing.any():
+        return None
     weights = facing.astype(np.float64)
+    clear = INTERIOR * size / surface.pitch
     if kind == "break":
-        weights *= (surface.interior < 0.25 * size / surface.pitch + 2) * (surface.interior >= 1)
-    else:
-        weights *= surface.interior > MIN_INTERIOR
+        weights *= surface.interior < clear + 2
+    else:  # narrow parts have no place that far from the silhouette
+        weights *= surface.interior >= min(clear, float(np.quantile(surface.interior[facing], 0.6)))
     if kind == "flattening":
         weights *= surface.rough**2 + 1e-6
-    if weights.sum() <= 0:
+    if not weights.any():
         return None
     number = int(rng.choice(len(weights), p=weights / weights.sum()))
     anchor = surface.points[number]
@@ -181,7 +185,7 @@ def _concavity(part: Part, site: Site, surface: Surface, rng: np.random.Generato
 
 def _hole(part: Part, site: Site, surface: Surface, rng: np.random.Generator) -> Damage:
     """A drilled crater, with a raised rim half of the time."""
-    radius = float(np.clip(0.5 * site.size * rng.uniform(0.7, 0.9), 0.5, 3.0))
+    radius = max(0.5, 0.5 * site.size * rng.uniform(0.7, 0.9))
     depth = _depth(radius * rng.uniform(0.7, 1.6))
     lean = _unit(site.normal + 0.3 * rng.normal(size=3) * 0.5)
     drill = capsule(site.anchor + lean * 2 * radius, site.anchor - lean * (depth - 0.6 * radius), radius)
@@ -195,12 +199,11 @@ def _hole(part: Part, site: Site, surface: Surface, rng: np.random.Generator) ->
 def _crack(part: Part, site: Site, surface: Surface, rng: np.random.Generator) -> Damage:
     """A thin jagged path, deepest in its middle."""
     width = max(MIN_DEPTH, 1.2 * surface.pitch, 0.08 * site.size)
-    length = float(np.clip(0.4 * site.size**2 / width, 1.2 * site.size, 4.0 * site.size))
-    path = _path(part, site, length, CAPSULES, 0.3, rng) - 0.5 * width * site.normal
+    length = float(np.clip(0.4 * site.size**2 / width, 1.2 * site.size, 3.5 * site.size))
+    path = _path(part, site, length, CAPSULES, 0.2, rng) - 0.5 * width * site.normal
     depth = np.linspace(-1, 1, len(path))
     radii = width * (1.0 - 0.5 * depth**2) * rng.uniform(0.85, 1.15, size=len(path))
-    segments = list(zip(path[:-1], path[1:], (radii[:-1] + radii[1:]) / 2, strict=True))
-    tools = [capsule(a, b, float(r)) for a, b, r in segments]
+    tools = [capsule(a, b, float(r)) for (a, b), r in zip(pairwise(path), radii, strict=False)]
     return Damage(subtract(part.field(), union(*tools)), *_ball(path, 1.5 * width))
 
 
@@ -211,7 +214,7 @@ def _scratch(part: Part, site: Site, surface: Surface, rng: np.random.Generator)
     width = 2 * math.sqrt(max(radius**2 - (radius - depth) ** 2, 1e-6))
     length = float(np.clip(0.8 * site.size**2 / width, 1.2 * site.size, 4.5 * site.size))
     path = _path(part, site, length, 4, 0.04, rng) + site.normal * (radius - depth)
-    tools = [capsule(a, b, radius) for a, b in zip(path[:-1], path[1:], strict=True)]
+    tools = [capsule(a, b, radius) for a, b in pairwise(path)]
     return Damage(subtract(part.field(), union(*tools), blend=0.1 * radius), *_ball(path, 1.2 * radius))
 
 
@@ -322,17 +325,19 @@ def _root_and_tip(part: Part, site: Site, surface: Surface) -> tuple[np.ndarray,
     return points[int(heights.argmin())], points[int(heights.argmax())], looks
 
 
-_MAKERS: Mapping[str, Maker] = MappingProxyType({
-    "bulge": _bulge,
-    "concavity": _concavity,
-    "hole": _hole,
-    "crack": _crack,
-    "break": _break,
-    "bend": _bend,
-    "scratch": _scratch,
-    "flattening": _flattening,
-    "missing_element": _missing_element,
-})
+_MAKERS: Mapping[str, Maker] = MappingProxyType(
+    {
+        "bulge": _bulge,
+        "concavity": _concavity,
+        "hole": _hole,
+        "crack": _crack,
+        "break": _break,
+        "bend": _bend,
+        "scratch": _scratch,
+        "flattening": _flattening,
+        "missing_element": _missing_element,
+    }
+)
 KINDS = tuple(_MAKERS)
 """Every kind of defect."""
 ELEMENT_KINDS = ("bend", "missing_element")
@@ -371,10 +376,8 @@ def _cap(site: Site, height: float, side: float) -> Field:
     return translate(sphere(radius), site.anchor - side * site.normal * (radius - height))
 
 
-def _path(
-    part: Part, site: Site, length: float, segments: int, wobble: float, rng: np.random.Generator
-) -> np.ndarray:
-    """(segments + 1, 3) points of a line over the surface, through the anchor."""
+def _path(part: Part, site: Site, length: float, segments: int, wobble: float, rng: np.random.Generator) -> np.ndarray:
+    """(m, 3) points of a line over the surface, through the anchor; it ends where the surface falls away."""
     along = _tangent(site.normal, rng)
     across = np.cross(site.normal, along)
     ticks = np.linspace(-0.5, 0.5, segments + 1)
@@ -384,7 +387,14 @@ def _path(
     points = torch.as_tensor(path.T.astype(np.float32))
     for _ in range(6):  # onto the surface
         points = points - gradient(field, points, 0.05 * site.size) * field(points)
-    return np.asarray(points.numpy().T, dtype=np.float64)
+    found = np.asarray(points.numpy().T, dtype=np.float64)
+    followed = np.abs((found - path) @ site.normal) < 0.4 * site.size
+    first = last = (segments + 1) // 2
+    while first > 0 and followed[first - 1]:
+        first -= 1
+    while last < segments and followed[last + 1]:
+        last += 1
+    return found[max(min(first, last - 1), 0) : max(last, first + 1) + 1]
 
 
 def _ball(points: np.ndarray, margin: float) -> tuple[np.ndarray, float]:

@@ -36,33 +36,35 @@ class Family:
     noun: str
 
 
-FAMILIES: Mapping[str, Family] = MappingProxyType({
-    family.name: family
-    for family in (
-        Family("flange_bolt", "backbone", turned.flange_bolt, "threaded bolt"),
-        Family("spur_gear", "backbone", turned.spur_gear, "gear wheel"),
-        Family("pipe_flange", "backbone", turned.pipe_flange, "pipe flange"),
-        Family("stepped_shaft", "backbone", turned.stepped_shaft, "stepped shaft"),
-        Family("control_knob", "backbone", turned.control_knob, "control knob"),
-        Family("collet", "backbone", turned.collet, "clamping sleeve"),
-        Family("bottle", "backbone", turned.bottle, "bottle"),
-        Family("heat_sink", "backbone", prismatic.heat_sink, "heat sink"),
-        Family("bracket", "backbone", prismatic.bracket, "mounting bracket"),
-        Family("connector", "backbone", prismatic.connector, "plug connector"),
-        Family("cast_housing", "backbone", prismatic.cast_housing, "cast housing"),
-        Family("starfish", "backbone", soft.starfish, "star-shaped pastry"),
-        Family("castle_nut", "auxiliary", turned.castle_nut, "castle nut"),
-        Family("vase", "auxiliary", turned.vase, "vase"),
-        Family("biscuit", "auxiliary", soft.biscuit, "biscuit"),
-        Family("hose_fitting", "test", turned.hose_fitting, "hose fitting"),
-        Family("impeller", "test", turned.impeller, "fan wheel"),
-        Family("handwheel", "test", turned.handwheel, "handwheel"),
-        Family("elbow", "test", prismatic.elbow, "pipe elbow"),
-        Family("stud_brick", "test", prismatic.stud_brick, "building brick"),
-        Family("jar_lid", "test", prismatic.jar_lid, "screw lid"),
-        Family("ring_cake", "test", soft.ring_cake, "doughnut"),
-    )
-})
+FAMILIES: Mapping[str, Family] = MappingProxyType(
+    {
+        family.name: family
+        for family in (
+            Family("flange_bolt", "backbone", turned.flange_bolt, "threaded bolt"),
+            Family("spur_gear", "backbone", turned.spur_gear, "gear wheel"),
+            Family("pipe_flange", "backbone", turned.pipe_flange, "pipe flange"),
+            Family("stepped_shaft", "backbone", turned.stepped_shaft, "stepped shaft"),
+            Family("control_knob", "backbone", turned.control_knob, "control knob"),
+            Family("collet", "backbone", turned.collet, "clamping sleeve"),
+            Family("bottle", "backbone", turned.bottle, "bottle"),
+            Family("heat_sink", "backbone", prismatic.heat_sink, "heat sink"),
+            Family("bracket", "backbone", prismatic.bracket, "mounting bracket"),
+            Family("connector", "backbone", prismatic.connector, "plug connector"),
+            Family("cast_housing", "backbone", prismatic.cast_housing, "cast housing"),
+            Family("starfish", "backbone", soft.starfish, "star-shaped pastry"),
+            Family("castle_nut", "auxiliary", turned.castle_nut, "castle nut"),
+            Family("vase", "auxiliary", turned.vase, "vase"),
+            Family("biscuit", "auxiliary", soft.biscuit, "biscuit"),
+            Family("hose_fitting", "test", turned.hose_fitting, "hose fitting"),
+            Family("impeller", "test", turned.impeller, "fan wheel"),
+            Family("handwheel", "test", turned.handwheel, "handwheel"),
+            Family("elbow", "test", prismatic.elbow, "pipe elbow"),
+            Family("stud_brick", "test", prismatic.stud_brick, "building brick"),
+            Family("jar_lid", "test", prismatic.jar_lid, "screw lid"),
+            Family("ring_cake", "test", soft.ring_cake, "doughnut"),
+        )
+    }
+)
 """Every family by its name."""
 
 

@@ -71,8 +71,9 @@ class Repeat:
             c, s = math.cos(angle), math.sin(angle)
             return torch.stack([c * p[0] + s * p[1], c * p[1] - s * p[0], p[2]])
         ix, iy = divmod(number, self.grid[1])
-        return p - column(((ix - (self.grid[0] - 1) / 2) * self.spacing[0],
-                           (iy - (self.grid[1] - 1) / 2) * self.spacing[1], 0.0))
+        return p - column(
+            ((ix - (self.grid[0] - 1) / 2) * self.spacing[0], (iy - (self.grid[1] - 1) / 2) * self.spacing[1], 0.0)
+        )
 
     def _enter(self, p: Tensor) -> Tensor:
         """Points of the part in the repetition's frame."""

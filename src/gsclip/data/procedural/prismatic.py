@@ -99,7 +99,11 @@ def connector(rng: np.random.Generator) -> Part:
     grid = (int(rng.integers(4, 8)), int(rng.integers(2, 4)))
     spacing = (1.7 * (a - wall) / grid[0], 1.6 * (b - wall) / grid[1])
     thick = min(spacing) * rng.uniform(0.24, 0.34)
-    pin = box((thick, thick, 0.75 * tall), 0.5 * thick) if rng.random() < 0.5 else cylinder(thick, 0.75 * tall, 0.4 * thick)
+    pin = (
+        box((thick, thick, 0.75 * tall), 0.5 * thick)
+        if rng.random() < 0.5
+        else cylinder(thick, 0.75 * tall, 0.4 * thick)
+    )
     return Part(
         body=union(subtract(box((a, b, tall), 0.05 * a), cavity, *key), *ribs, latch, *ears),
         element=translate(pin, (0, 0, 0.15 * tall)),
@@ -115,17 +119,24 @@ def cast_housing(rng: np.random.Generator) -> Part:
     a = rng.uniform(14, 28)
     b, tall = a * rng.uniform(0.6, 0.9), a * rng.uniform(0.25, 0.45)
     shellbox = box((a, b, tall), 0.12 * a)
-    seam = displace(shellbox, lambda p: -0.02 * a * torch.exp(-((p[2] - 0.3 * tall) / (0.025 * a)) ** 2), 0.8)
-    boss = union(cylinder(0.13 * a, tall * 1.05, 0.03 * a), translate(cylinder(0.08 * a, 0.06 * a, 0.02 * a), (0, 0, tall * 1.08)))
+    seam = displace(shellbox, lambda p: -0.02 * a * torch.exp(-(((p[2] - 0.3 * tall) / (0.025 * a)) ** 2)), 0.8)
+    boss = union(
+        cylinder(0.13 * a, tall * 1.05, 0.03 * a),
+        translate(cylinder(0.08 * a, 0.06 * a, 0.02 * a), (0, 0, tall * 1.08)),
+    )
     drive = corners(0.82 * a, b - 0.18 * a, translate(prism(6, 0.04 * a, 0.1 * a), (0, 0, 1.15 * tall)))
-    entry = translate(rotate(thread(0.45 * tall, 0.25 * a, 0.1 * a, 0.04 * a), axis_rotation("y", 90)), (1.15 * a, 0, 0))
+    entry = translate(
+        rotate(thread(0.45 * tall, 0.25 * a, 0.1 * a, 0.04 * a), axis_rotation("y", 90)), (1.15 * a, 0, 0)
+    )
     hole = translate(rotate(cylinder(0.28 * tall, 0.5 * a), axis_rotation("y", 90)), (1.2 * a, 0, 0))
     panel = translate(box((0.55 * a, 0.5 * b, 0.05 * a), 0.03 * a), (0, 0, tall))
     texture = noise(rng, 0.15 * a, 0.004 * a * rng.uniform(0.5, 1.5))
     grid = (int(rng.integers(5, 9)), 2)
     rib = box((0.035 * a, 0.26 * b, 0.07 * a), 0.02 * a)
     return Part(
-        body=subtract(union(smooth_union(seam, corners(0.82 * a, b - 0.18 * a, boss), 0.06 * a), entry), panel, blend=0.04 * a),
+        body=subtract(
+            union(smooth_union(seam, corners(0.82 * a, b - 0.18 * a, boss), 0.06 * a), entry), panel, blend=0.04 * a
+        ),
         element=translate(rib, (0, 0, tall - 0.01 * a)),
         repeat=Repeat(grid=grid, spacing=(1.05 * a / grid[0], 0.52 * b)),
         bound=1.05 * math.hypot(1.35 * a, b, tall * 1.15),
@@ -181,12 +192,18 @@ def stud_brick(rng: np.random.Generator) -> Part:
     pitch = rng.uniform(5, 9)
     nx, ny = int(rng.integers(4, 7)), int(rng.integers(2, 5))
     a, b, tall = nx * pitch / 2, ny * pitch / 2, pitch * rng.uniform(0.4, 0.8)
-    stud = union(cylinder(0.3 * pitch, 0.22 * pitch, 0.03 * pitch),
-                 translate(shell(cylinder(0.2 * pitch, 0.05 * pitch), 0.04 * pitch), (0, 0, 0.22 * pitch)))
-    grooves = [translate(box((2 * a, 0.06 * pitch, 0.06 * pitch)), (0, s * b, z * tall)) for s in (-1, 1) for z in (-0.4, 0.3)]
+    stud = union(
+        cylinder(0.3 * pitch, 0.22 * pitch, 0.03 * pitch),
+        translate(shell(cylinder(0.2 * pitch, 0.05 * pitch), 0.04 * pitch), (0, 0, 0.22 * pitch)),
+    )
+    grooves = [
+        translate(box((2 * a, 0.06 * pitch, 0.06 * pitch)), (0, s * b, z * tall)) for s in (-1, 1) for z in (-0.4, 0.3)
+    ]
     cavity = translate(box((a - 0.2 * pitch, b - 0.2 * pitch, tall)), (0, 0, -0.4 * tall))
-    tubes = [translate(shell(cylinder(0.35 * pitch, 0.9 * tall), 0.15 * pitch), ((k - (nx - 2) / 2) * pitch, 0, 0))
-             for k in range(nx - 1)]
+    tubes = [
+        translate(shell(cylinder(0.35 * pitch, 0.9 * tall), 0.15 * pitch), ((k - (nx - 2) / 2) * pitch, 0, 0))
+        for k in range(nx - 1)
+    ]
     body = union(subtract(box((a, b, tall), 0.04 * pitch), cavity, *grooves), *tubes)
     return Part(
         body=body,

@@ -218,7 +218,8 @@ def turned(p: Tensor, degrees_per_mm: float) -> Tensor:
 
 def twist_slope(degrees_per_mm: float, reach: float) -> float:
     """Bound of the slope that a twist gives a field within the radius ``reach``."""
-    return math.hypot(1.0, math.radians(degrees_per_mm) * reach)
+    shear = math.radians(degrees_per_mm) * reach
+    return (abs(shear) + math.hypot(shear, 2.0)) / 2
 
 
 def twist(field: Field, degrees_per_mm: float, reach: float) -> Field:
@@ -229,7 +230,7 @@ def twist(field: Field, degrees_per_mm: float, reach: float) -> Field:
 
 def displace(field: Field, offset: Field, slope: float) -> Field:
     """``field`` with its surface moved outwards by ``offset(p)``, whose gradient is at most ``slope``."""
-    steepness = 1.0 / math.hypot(1.0, slope)
+    steepness = 1.0 / (1.0 + slope)
     return lambda p: (field(p) - offset(p)) * steepness
 
 

@@ -15,6 +15,7 @@ from gsclip.data.procedural.camera import Scene
 from gsclip.data.procedural.casting import ball_span, cast
 from gsclip.data.procedural.sdf import Field, gradient
 
+CHANGED = 0.15  # millimetres along the ray that count as a defect: 15 times the noise of the real sensor
 NOISE = (0.02, 0.04)  # pitches: standard deviation on the part, along the ray
 TABLE_NOISE = (1.4, 2.2)  # pitches, low-pass: the table is dark
 TABLE_GRAIN = 0.35  # pitches, from pixel to pixel
@@ -95,6 +96,14 @@ def retrace(field: Field, scene: Scene, before: Hits, centre: np.ndarray, reach:
         incidence=incidence,
         normals=normals,
     )
+
+
+def changed(before: Hits, after: Hits) -> np.ndarray:
+    """(h, w) bool ground truth: the rays that meet something else than before, by more than :data:`CHANGED`.
+
+    Rays whose range is unknown before or after are left out.
+    """
+    return np.asarray(np.abs(after.range - before.range) > CHANGED)
 
 
 def measure(scene: Scene, hits: Hits, rng: np.random.Generator) -> np.ndarray:

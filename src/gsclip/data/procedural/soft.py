@@ -62,7 +62,8 @@ def ring_cake(rng: np.random.Generator) -> Part:
         coat = -smooth_minimum(-icing(p), -edge * 0.7, 0.2 * tube)
         return torch.minimum(dough(p), coat)
 
-    turn = rotate(capsule((-0.2 * tube, 0, 0), (0.2 * tube, 0, 0), 0.11 * tube), axis_rotation("z", rng.uniform(20, 70)))
+    lengthwise = float(rng.choice([0.0, 90.0]))  # askew, they would not be symmetric in their cells
+    turn = rotate(capsule((-0.2 * tube, 0, 0), (0.2 * tube, 0, 0), 0.11 * tube), axis_rotation("z", lengthwise))
     across = float(rng.uniform(-0.35, 0.35)) * tube
     texture = noise(rng, 0.5 * tube, 0.012 * tube)
     return Part(

@@ -137,7 +137,9 @@ def stepped_shaft(rng: np.random.Generator) -> Part:
         z += length
     pitch = r * rng.uniform(0.2, 0.3)
     sections[0] = translate(thread(radii[0], lengths[0] / 2, pitch, 0.5 * pitch), (0, 0, middles[0]))
-    sections.append(translate(knurl(cylinder(1.25 * r, 0.22 * r, 0.05 * r), 24, 14 * r, 0.05 * r, r), (0, 0, middles[1])))
+    sections.append(
+        translate(knurl(cylinder(1.25 * r, 0.22 * r, 0.05 * r), 24, 14 * r, 0.05 * r, r), (0, 0, middles[1]))
+    )
     grooves = [translate(torus(radii[k], 0.1 * r), (0, 0, middles[k] + 0.3 * lengths[k])) for k in (1, 3)]
     key = translate(box((0.22 * r, 0.16 * r, 0.36 * lengths[3]), 0.1 * r), (radii[3], 0, middles[3] - 0.1 * lengths[3]))
     spline = translate(box((0.22 * r, 0.11 * r, 0.42 * lengths[2]), 0.04 * r), (r, 0, middles[2]))
@@ -200,8 +202,17 @@ def castle_nut(rng: np.random.Generator) -> Part:
     """Hexagon nut with a slotted crown and a threaded bore."""
     a = rng.uniform(9, 18)
     half, crown = a * rng.uniform(0.35, 0.55), a * rng.uniform(0.25, 0.4)
-    cone = lathe([(0, -half * 1.02), (1.0 * a, -half * 1.02), (1.14 * a, -half * 0.8), (1.14 * a, half * 0.7),
-                  (0.9 * a, half * 1.02), (0, half * 1.02)], 0.02 * a)
+    cone = lathe(
+        [
+            (0, -half * 1.02),
+            (1.0 * a, -half * 1.02),
+            (1.14 * a, -half * 0.8),
+            (1.14 * a, half * 0.7),
+            (0.9 * a, half * 1.02),
+            (0, half * 1.02),
+        ],
+        0.02 * a,
+    )
     nut = intersect(prism(6, a, half, 0.03 * a), cone)
     ring = translate(cylinder(0.88 * a, crown / 2, 0.05 * a), (0, 0, half + crown / 2 - 0.02 * a))
     slots = int(rng.choice([6, 6, 8, 10]))
@@ -227,7 +238,9 @@ def hose_fitting(rng: np.random.Generator) -> Part:
         profile += [(1.08 * r, k * step + 0.15 * step), (0.84 * r, (k + 1) * step)]
     tail = translate(lathe([*profile, (0.0, barbs * step)], 0.02 * r), (0, 0, 0.4 * r))
     washer = 1.75 * r
-    collar = union(prism(6, 1.4 * r, 0.4 * r, 0.06 * r), translate(cylinder(washer, 0.16 * r, 0.04 * r), (0, 0, -0.4 * r)))
+    collar = union(
+        prism(6, 1.4 * r, 0.4 * r, 0.06 * r), translate(cylinder(washer, 0.16 * r, 0.04 * r), (0, 0, -0.4 * r))
+    )
     length, pitch = r * rng.uniform(1.4, 2.2), r * rng.uniform(0.2, 0.3)
     end = translate(thread(1.05 * r, length / 2, pitch, 0.5 * pitch), (0, 0, -0.5 * r - length / 2))
     return Part(
@@ -247,7 +260,9 @@ def impeller(rng: np.random.Generator) -> Part:
     tall = r * rng.uniform(0.16, 0.26)
     plate = translate(cylinder(r, 0.05 * r, 0.02 * r), (0, 0, -tall))
     rim = translate(torus(r, 0.05 * r), (0, 0, -tall))
-    hub = lathe([(0, -tall), (0.36 * r, -tall), (0.3 * r, tall * 0.6), (0.18 * r, tall * 1.5), (0, tall * 1.6)], 0.03 * r)
+    hub = lathe(
+        [(0, -tall), (0.36 * r, -tall), (0.3 * r, tall * 0.6), (0.18 * r, tall * 1.5), (0, tall * 1.6)], 0.03 * r
+    )
     blade = translate(box((0.36 * r, 0.024 * r, tall), 0.012 * r), (0.62 * r, 0, 0))
     lead = float(rng.choice([-1, 1])) * rng.uniform(10, 18) / (2 * tall)
     slope = twist_slope(lead, r)
@@ -297,9 +312,19 @@ def bottle(rng: np.random.Generator) -> Part:
     r = rng.uniform(9, 16)
     tall, neck = r * rng.uniform(1.3, 2.0), r * rng.uniform(0.4, 0.6)
     shoulder = r * rng.uniform(0.5, 1.0)
-    profile = [(0, -tall), (0.85 * r, -tall), (0.97 * r, -0.88 * tall), (0.97 * r, -0.3 * tall), (0.92 * r, -0.25 * tall),
-               (0.92 * r, 0.55 * tall), (0.97 * r, 0.6 * tall), (0.85 * r, 0.6 * tall + 0.45 * shoulder),
-               (neck, 0.6 * tall + shoulder), (neck, 0.7 * tall + shoulder + 0.5 * r), (0, 0.7 * tall + shoulder + 0.5 * r)]
+    profile = [
+        (0, -tall),
+        (0.85 * r, -tall),
+        (0.97 * r, -0.88 * tall),
+        (0.97 * r, -0.3 * tall),
+        (0.92 * r, -0.25 * tall),
+        (0.92 * r, 0.55 * tall),
+        (0.97 * r, 0.6 * tall),
+        (0.85 * r, 0.6 * tall + 0.45 * shoulder),
+        (neck, 0.6 * tall + shoulder),
+        (neck, 0.7 * tall + shoulder + 0.5 * r),
+        (0, 0.7 * tall + shoulder + 0.5 * r),
+    ]
     top = 0.7 * tall + shoulder + 0.5 * r
     ring = translate(torus(neck, 0.08 * r), (0, 0, 0.6 * tall + shoulder + 0.12 * r))
     pitch = 0.15 * r
@@ -333,13 +358,12 @@ def vase(rng: np.random.Generator) -> Part:
     count = int(rng.integers(9, 16))
     return Part(
         body=smooth_union(belly, union(lip, foot), 0.06 * r),
-        element=translate(rotate(cylinder(0.14 * r, 0.12 * r, 0.08 * r), axis_rotation("y", 90)),
-                          (band, 0, 0.4 * tall)),
+        element=translate(
+            rotate(cylinder(0.14 * r, 0.12 * r, 0.08 * r), axis_rotation("y", 90)), (band, 0, 0.4 * tall)
+        ),
         repeat=Repeat(polar=count),
         bound=1.1 * math.hypot(r, tall * 1.1),
         blend=0.05 * r,
         finish=lambda field: subtract(field, translate(cylinder(0.8 * waist, 0.9 * tall, 0.1 * r), (0, 0, tall))),
         pose="any",
     )
-
-
