@@ -20,7 +20,7 @@ unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 PYTEST_ARGS ?=
 LOCK_ARGS ?=
 
-.PHONY: help setup demo test lint dashboard retrain lock clean
+.PHONY: help setup demo test lint dashboard retrain backbone lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -45,6 +45,9 @@ dashboard: setup ## open the review dashboard on localhost
 
 retrain: setup ## run the retraining flow once: pipeline, gate, registration
 	@python -m flows.retrain
+
+backbone: setup ## train the embedded backbone anew (about 40 minutes on 2 cores); its weights are in git
+	@python -m gsclip.pretraining.backbone
 
 lock: setup ## renew requirements.lock after a change of pyproject.toml (LOCK_ARGS=--upgrade for newer versions)
 	@uv pip compile --quiet --python-version 3.11 --generate-hashes --no-annotate --no-header \

@@ -87,6 +87,7 @@ def cloud_figure(
     mask: np.ndarray | None,
     *,
     viewpoint: str,
+    opacity: float,
     limits: Range,
 ) -> go.Figure:
     """One cloud twice: coloured by score, and by ground truth.
@@ -97,34 +98,20 @@ def cloud_figure(
         scores: (m,) point scores.
         mask: (m,) bool ground truth; ``None`` leaves the second cloud grey.
         viewpoint: one of :data:`VIEWPOINTS`.
+        opacity: of the scores over the grey surface, 0 to 1.
         limits: scores at the ends of the colour scale.
     """
-    from gsclip.report.overlays import TRUTH_COLOUR, colours
+    from gsclip.report.overlays import TRUTH_COLOUR
 
-    low, high = points.min(axis=0), points.max(axis=0)
-    place = ((points - (low + high) / 2) / max(float((high - low).max()) / 2, 1e-12)).round(4)
     brightness = (1 - SHADE + SHADE * np.abs(normals[:, 2]))[:, None]
-    truth = np.tile(np.array(SURFACE), (len(points), 1))
+    surface = brightness * SURFACE
+    truth = surface.copy()
     if mask is not None:
-        truth[mask] = TRUTH_COLOUR
-    size = 3.2 if len(points) < 15_000 else 2.4
-    figure = go.Figure()
-    for scene, shown, hover in (("scene", colours(scores, limits), "%{text:.3f}"), ("scene2", truth, None)):
-        figure.add_trace(
-            go.Scatter3d(
-                x=place[:, 0],
-                y=place[:, 1],
-                z=place[:, 2],
-                scene=scene,
-                mode="markers",
-                marker={"size": size, "line": {"width": 0}, **_marker_colours(shown * brightness)},
-                text=scores.round(3) if hover else None,
-                hovertemplate=f"score {hover}<extra></extra>" if hover else None,
-                hoverinfo=None if hover else "skip",
-                showlegend=False,
-            )
-        )
-    figure.add_trace(_scale_bar(limits))
+        truth[mask] = brightness[mask] * TRUTH_COLOUR
+    first = _cloud(points, _laid_over(surface, scores, opacity, limits), "scene")
+    first.update(text=scores.round(3), hovertemplate="score %{text:.3f}<extra></extra>")
+    second = _cloud(points, truth, "scene2").update(hoverinfo="skip")
+    figure = go.Figure([first, second, _scale_bar(opacity, limits)])
     scene_layout = {
         **{axis: {"visible": False, "range": [-1.05, 1.05]} for axis in ("xaxis", "yaxis", "zaxis")},
         "aspectmode": "cube",
@@ -139,10 +126,18 @@ def cloud_figure(
         annotations=[_title("Point scores", 0.25, 1.0), _title(f"Ground truth{truth_note}", 0.75, 1.0)],
         height=CLOUD_HEIGHT,
         margin={"l": 0, "r": 0, "t": 0, "b": 0},
-        uirevision="clouds",
+        meta=viewpoint,  # read by linked_cameras.html
         paper_bgcolor="rgba(0,0,0,0)",
     )
     return figure
+
+
+def _cloud(points: np.ndarray, colours: np.ndarray, scene: str) -> go.Scatter3d:
+    """Points in colours (m, 3), 0 to 255, moved and scaled into the cube from -1 to 1."""
+    low, high = points.min(axis=0), points.max(axis=0)
+    x, y, z = ((points - (low + high) / 2) / max(float((high - low).max()) / 2, 1e-12)).round(4).T
+    marker = {"size": 3.2 if len(points) < 15_000 else 2.4, "line": {"width": 0}, **_marker_colours(colours)}
+    return go.Scatter3d(x=x, y=y, z=z, scene=scene, mode="markers", marker=marker, showlegend=False)
 
 
 def _marker_colours(colours: np.ndarray) -> dict[str, object]:
@@ -160,10 +155,18 @@ def _marker_colours(colours: np.ndarray) -> dict[str, object]:
     return {"color": index, "cmin": 0, "cmax": len(names) - 1, "colorscale": scale}
 
 
-def _scale_bar(limits: Range) -> go.Scatter3d:
-    """A trace without points that carries the colour bar."""
-    from gsclip.report.overlays import COLOUR_MAP
+def _laid_over(surface: np.ndarray, scores: np.ndarray, opacity: float, limits: Range) -> np.ndarray:
+    """Colours (m, 3) of scores over those of the surface."""
+    from gsclip.report.overlays import colours
 
+    return (1 - opacity) * surface + opacity * colours(scores, limits)
+
+
+def _scale_bar(opacity: float, limits: Range) -> go.Scatter3d:
+    """A trace without points that carries the colour bar: scores over a surface that faces the camera."""
+    places = np.linspace(0, 1, 33)
+    levels = limits[0] + places * (limits[1] - limits[0])
+    shades = _laid_over(np.array(SURFACE), levels, opacity, limits).round().astype(int)
     bar = {
         "orientation": "h",
         "x": 0.25,
@@ -178,7 +181,7 @@ def _scale_bar(limits: Range) -> go.Scatter3d:
         "color": [limits[0]],
         "cmin": limits[0],
         "cmax": limits[1],
-        "colorscale": COLOUR_MAP,
+        "colorscale": [(place, f"rgb({r},{g},{b})") for place, (r, g, b) in zip(places, shades, strict=True)],
         "showscale": True,
         "colorbar": bar,
     }

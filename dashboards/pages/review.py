@@ -63,7 +63,7 @@ def main() -> None:
         shown = show_list(samples)
     with right:
         chosen = choose_sample(samples, shown)
-        choose_limits(samples)
+        choose_colours(samples)
         inspection = loaded(data.load_inspection, root, chosen["category"], chosen["name"])
         if inspection is not None:
             show_clouds(inspection)
@@ -212,7 +212,7 @@ def show_histogram(samples: pd.DataFrame) -> None:
     threshold = float(thresholds[0]) if len(thresholds) == 1 and np.isfinite(thresholds[0]) else None
     st.markdown(f"**Object scores** – {len(labelled)} samples as filtered")
     figure = score_histogram(labelled["label"].to_numpy(), labelled["object_score"].to_numpy(), threshold)
-    figure.update_layout(height=HISTOGRAM_HEIGHT)
+    figure.update_layout(height=HISTOGRAM_HEIGHT, legend={"y": 1, "yanchor": "bottom"}, margin={"t": 28})
     st.plotly_chart(figure, key="histogram", config={"displayModeBar": False}, alt="Histogram of the object scores")
     counts = chosen["outcome"].value_counts()
     st.caption(" · ".join(f"{outcome} {counts[outcome]}" for outcome in data.OUTCOMES if outcome in counts))
@@ -342,13 +342,15 @@ def show_facts(row: pd.Series) -> None:
         column.text(value)
 
 
-def choose_limits(samples: pd.DataFrame) -> None:
-    """Slider of the colour range; it starts with what the scores of the whole run need."""
+def choose_colours(samples: pd.DataFrame) -> None:
+    """Range and opacity of the scores' colours; the range starts with what the scores of the whole run need."""
     from gsclip.report.gallery import score_range
 
     low, high = score_range(samples)
     initial = (max(np.floor(low * 100) / 100, 0.0), min(np.ceil(high * 100) / 100, 1.0))
-    st.slider("Colour range of the scores, one for all samples", 0.0, 1.0, initial, 0.01, key="limits")
+    left, right = st.columns(2, gap="medium")
+    left.slider("Colour range of the scores, one for all samples", 0.0, 1.0, initial, 0.01, key="limits")
+    right.slider("Opacity of the scores over the surface", 0.0, 1.0, 0.6, 0.05, key="opacity")
 
 
 def colour_limits() -> figures.Range:
@@ -369,6 +371,7 @@ def show_clouds(inspection: data.Inspection) -> None:
         inspection.scores,
         inspection.mask,
         viewpoint=viewpoint or "Sensor",
+        opacity=st.session_state["opacity"],
         limits=colour_limits(),
     )
     st.plotly_chart(
@@ -383,9 +386,8 @@ def show_clouds(inspection: data.Inspection) -> None:
 @st.fragment
 def show_views(inspection: data.Inspection, captions: list[str]) -> None:
     """Rendered and depth image of every view under its anomaly map."""
-    st.markdown("**Views** – rendered | depth, under the anomaly map")
-    left, right = st.columns(2, vertical_alignment="bottom")
-    opacity = left.slider("Opacity of the anomaly map", 0.0, 1.0, 0.5, 0.05, key="opacity")
+    left, right = st.columns([3, 1], vertical_alignment="center")
+    left.markdown("**Views** – rendered and depth image under the anomaly map, colours as above")
     outline = right.toggle("Outline of the ground truth", value=True, key="outline")
     for first in range(0, len(captions), VIEWS_IN_ROW):
         for column, view in zip(st.columns(VIEWS_IN_ROW), range(first, len(captions)), strict=False):
@@ -394,7 +396,7 @@ def show_views(inspection: data.Inspection, captions: list[str]) -> None:
                 inspection.depth[view],
                 inspection.foreground[view],
                 inspection.maps[view],
-                opacity=opacity,
+                opacity=st.session_state["opacity"],
                 limits=colour_limits(),
                 truth=inspection.view_masks[view] if outline and inspection.view_masks is not None else None,
             )

@@ -13,11 +13,12 @@ def colours_of(trace):
     return np.stack([np.interp(share, ends, palette[:, channel]) for channel in range(3)], axis=1)
 
 
-def cloud(scores, mask=None, viewpoint="Sensor", limits=(0.0, 1.0), points=None):
+def cloud(scores, mask=None, viewpoint="Sensor", limits=(0.0, 1.0), points=None, opacity=1.0):
     count = len(scores)
     points = np.random.default_rng(0).normal(size=(count, 3)) if points is None else points
     normals = np.tile([0.0, 0.0, -1.0], (count, 1))
-    return figures.cloud_figure(points, normals, np.array(scores), mask, viewpoint=viewpoint, limits=limits)
+    style = {"viewpoint": viewpoint, "opacity": opacity, "limits": limits}
+    return figures.cloud_figure(points, normals, np.array(scores), mask, **style)
 
 
 def images(side=20):
@@ -120,11 +121,20 @@ def test_the_title_tells_what_is_known(mask, title):
 def test_surfaces_seen_edge_on_are_darker():
     normals = np.array([[0.0, 0.0, -1.0], [1.0, 0.0, 0.0]])
     points = np.array([[0.0, 0, 0], [1.0, 1, 1]])
-    figure = figures.cloud_figure(points, normals, np.zeros(2), None, viewpoint="Sensor", limits=(0, 1))
-    frontal, edge = colours_of(figure.data[1])
-    assert (edge < 0.7 * frontal).all()
+    figure = figures.cloud_figure(points, normals, np.zeros(2), None, viewpoint="Sensor", opacity=0.5, limits=(0, 1))
+    for trace in figure.data[:2]:
+        frontal, edge = colours_of(trace)
+        assert (edge < 0.7 * frontal).all()
 
 
-def test_the_colour_bar_shows_the_limits():
-    bar = cloud([0.3, 0.4], limits=(0.2, 0.6)).data[2].marker
+def test_without_opacity_the_surface_alone_is_shown():
+    drawn = colours_of(cloud([0.1, 0.9], opacity=0.0).data[0])
+    assert np.abs(drawn - figures.SURFACE).max() <= figures.COLOUR_STEP
+
+
+def test_the_colour_bar_shows_the_limits_and_the_colours_of_the_points():
+    figure = cloud([0.2, 0.6], limits=(0.2, 0.6), opacity=0.7)
+    bar = figure.data[2].marker
     assert (bar.cmin, bar.cmax, bar.showscale) == (0.2, 0.6, True)
+    ends = [[int(part) for part in bar.colorscale[place][1][4:-1].split(",")] for place in (0, -1)]
+    assert np.abs(colours_of(figure.data[0]) - ends).max() <= figures.COLOUR_STEP

@@ -61,7 +61,8 @@ def test_a_ball_is_seen_where_geometry_says(ball_scene):
     both = hits.part & clear
     assert both.sum() > 0.9 * hits.part.sum()
     np.testing.assert_allclose(hits.range[both], expected[both], atol=0.02)
-    np.testing.assert_array_equal(hits.range[~hits.part], scene.table[~hits.part])
+    beside = ~hits.part & ~np.isnan(hits.range)
+    np.testing.assert_array_equal(hits.range[beside], scene.table[beside])
     assert not hits.part[np.isinf(expected)].any()
 
 
@@ -70,7 +71,7 @@ def test_the_ground_truth_of_a_bulge_is_exact(ball_scene):
     towards = -scene.rotation.T @ scene.position / np.linalg.norm(scene.position)
     centre = 15.0 * towards
     field = union(sphere(15.0), translate(sphere(3.0), centre))
-    mask = changed(before, retrace(field, scene, before, centre, 3.5))
+    mask = changed(before, retrace(field, scene, before, sphere(15.0), centre, 3.5))
     flawless = np.minimum(analytic_range(scene, (0, 0, 0), 15.0), scene.table)
     gain = flawless - np.minimum(flawless, analytic_range(scene, centre, 3.0))
     sure = np.abs(gain - CHANGED) > 0.01
@@ -84,10 +85,14 @@ def test_casting_again_what_has_not_changed_changes_nothing(name):
     part = FAMILIES[name].build(np.random.default_rng(2))
     scene = compose(part, np.random.default_rng(3), GRID)
     before = trace(part.field(), scene)
-    after = retrace(part.field(), scene, before, np.zeros(3), 0.5 * part.bound)
-    for field in ("range", "part", "incidence", "normals"):
-        # The last bits depend on a ray's place among those cast together.
-        np.testing.assert_allclose(getattr(before, field), getattr(after, field), atol=1e-3)
+    after = retrace(part.field(), scene, before, part.field(), np.zeros(3), 0.5 * part.bound)
+    sure = ~np.isnan(before.range) & ~np.isnan(after.range)
+    assert sure.mean() > 0.99
+    # The last bits depend on a ray's place among those cast together.
+    np.testing.assert_allclose(before.range[sure], after.range[sure], atol=1e-3)
+    np.testing.assert_array_equal(before.part[sure], after.part[sure])
+    np.testing.assert_allclose(before.normals[:, sure.ravel()], after.normals[:, sure.ravel()], atol=2e-2)
+    assert not changed(before, after).any()
 
 
 @pytest.mark.parametrize("name", FAMILIES)

@@ -201,7 +201,7 @@ def _strike(
     best, off = None, np.inf
     for _ in range(SIZES):
         damage = make_defect(part, defect, site, surface, np.random.default_rng(seed + 1))
-        after = retrace(damage.field, scene, before, damage.centre, damage.reach)
+        after = retrace(damage.field, scene, before, part.field(), damage.centre, damage.reach)
         share = float(changed(before, after).sum() / pixels)
         ratio = share / aim if share > 0 else 0.1
         if MASK_SHARE[0] <= share <= MASK_SHARE[1] and abs(np.log(ratio)) < off:

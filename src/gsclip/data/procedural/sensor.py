@@ -10,12 +10,14 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from scipy.ndimage import correlate1d, generate_binary_structure, maximum_filter, minimum_filter, uniform_filter
+from torch import Tensor
 
 from gsclip.data.procedural.camera import Scene
-from gsclip.data.procedural.casting import ball_span, cast
+from gsclip.data.procedural.casting import TOLERANCE, ball_span, cast
 from gsclip.data.procedural.sdf import Field, gradient
 
 CHANGED = 0.15  # millimetres along the ray that count as a defect: 15 times the noise of the real sensor
+SAME = 3 * TOLERANCE  # millimetres in a field, at most, between points of one surface
 NOISE = (0.02, 0.04)  # pitches: standard deviation on the part, along the ray
 TABLE_NOISE = (1.4, 2.2)  # pitches, low-pass: the table is dark
 TABLE_GRAIN = 0.35  # pitches, from pixel to pixel
@@ -50,52 +52,77 @@ class Hits:
 
 def trace(field: Field, scene: Scene) -> Hits:
     """Cast every ray of a scene at a field."""
-    distance = np.full(scene.table.size, np.inf, dtype=np.float32)
-    blank = Hits(
-        range=distance.reshape(scene.grid),
-        part=np.zeros(scene.grid, dtype=bool),
-        incidence=np.zeros(scene.grid, dtype=np.float32),
-        normals=np.zeros((3, scene.table.size), dtype=np.float32),
-    )
-    return retrace(field, scene, blank, np.zeros(3), scene.bound)
+    origins, directions = scene.part_rays()
+    distance = _distances(field, origins, directions, scene.bound)
+    return _hits(scene, distance, *_facing(field, origins, directions, distance, NORMAL_STEP * scene.pitch))
 
 
-def retrace(field: Field, scene: Scene, before: Hits, centre: np.ndarray, reach: float) -> Hits:
-    """Cast again the rays through a ball, where a field differs from the one that ``before`` shows.
+def retrace(
+    field: Field, scene: Scene, before: Hits, flawless: Field, centre: np.ndarray, reach: float
+) -> Hits:
+    """Cast again the rays through a ball, outside of which a damaged part is as the flawless one.
+
+    Where the flawless surface that a ray met is still there, or the one it meets was there before, the ray is taken
+    to meet what it met: else rays that graze the silhouette would pass or not by chance.
 
     Args:
-        field: the surface.
+        field: of the damaged part.
         scene: part, camera and table.
-        before: what the rays met so far.
+        before: what the rays met on the flawless part.
+        flawless: field of the flawless part.
         centre: (3,) of the ball in the part's frame, millimetres.
         reach: radius of the ball.
     """
     origins, directions = scene.part_rays()
     ball = torch.from_numpy(np.asarray(centre, dtype=np.float32)).reshape(3, 1)
     touched, _, _ = ball_span(origins, directions, ball, reach)
-    crossing, near, far = ball_span(origins, directions, torch.zeros(3, 1), scene.bound)
-    distance = torch.full_like(near, torch.inf)
-    again = touched & crossing
-    distance[again] = cast(field, origins[:, again], directions[:, again], near[again], far[again])
+    origins, directions = origins[:, touched], directions[:, touched]
+    old_range, old_part = torch.from_numpy(before.range.ravel()), torch.from_numpy(before.part.ravel())
+    old = torch.where(old_part | old_range.isnan(), old_range, torch.inf)
+    earlier, found = old[touched], _distances(field, origins, directions, scene.bound + reach)
+    still = field(origins + directions * _finite(earlier)).abs() < SAME
+    found = torch.where(still & ~(found <= earlier), earlier, found)
+    known = flawless(origins + directions * _finite(found)).abs() < SAME
+    found = torch.where(known & ~(found >= earlier), earlier, found)
+    distance = old.masked_scatter(touched, found)
+    incidence, normals = torch.from_numpy(before.incidence.ravel()), torch.from_numpy(before.normals)
+    steep, facing = _facing(field, origins, directions, found, NORMAL_STEP * scene.pitch)
+    return _hits(scene, distance, incidence.masked_scatter(touched, steep), normals.masked_scatter(touched, facing))
+
+
+def _distances(field: Field, origins: Tensor, directions: Tensor, bound: float) -> Tensor:
+    """(n,) distance along rays (3, n) to a field within the ball of radius ``bound``; see :func:`cast`."""
+    crossing, near, far = ball_span(origins, directions, torch.zeros(3, 1), bound)
+    result = torch.full_like(near, torch.inf)
+    result[crossing] = cast(field, origins[:, crossing], directions[:, crossing], near[crossing], far[crossing])
+    return result
+
+
+def _facing(
+    field: Field, origins: Tensor, directions: Tensor, distance: Tensor, step: float
+) -> tuple[Tensor, Tensor]:
+    """Angle of incidence (n,) in degrees and normals (3, n) where rays meet the field; 0 where they do not."""
     met = torch.isfinite(distance)
     rays = directions[:, met]
-    normal = gradient(field, origins[:, met] + rays * distance[met], NORMAL_STEP * scene.pitch)
-    facing = -(normal * rays).sum(dim=0).clamp(-1.0, 0.0)
-    shape = scene.grid
-    renewed, hit = touched.numpy().reshape(shape), met.numpy().reshape(shape)
-    incidence, normals = before.incidence.copy(), before.normals.copy()
-    incidence[renewed] = 0.0
-    incidence[hit] = torch.rad2deg(torch.acos(facing)).numpy()
-    normals[:, renewed.ravel()] = 0.0
-    normals[:, hit.ravel()] = normal.numpy()
-    ranges = distance.numpy().reshape(shape)
-    behind = np.where(np.isinf(ranges), scene.table, ranges)
+    normals = gradient(field, origins[:, met] + rays * distance[met], step)
+    angles = torch.rad2deg(torch.acos(-(normals * rays).sum(dim=0).clamp(-1.0, 0.0)))
+    nothing = torch.zeros_like(origins)
+    return nothing[0].masked_scatter(met, angles), nothing.masked_scatter(met, normals)
+
+
+def _hits(scene: Scene, distance: Tensor, incidence: Tensor, normals: Tensor) -> Hits:
+    ranges = distance.numpy().reshape(scene.grid)
     return Hits(
-        range=np.where(renewed, behind, np.where(np.isinf(before.range), scene.table, before.range)),
-        part=np.where(renewed, hit, before.part),
-        incidence=incidence,
-        normals=normals,
+        range=np.where(np.isinf(ranges), scene.table, ranges),
+        part=np.isfinite(ranges),
+        incidence=incidence.numpy().reshape(scene.grid),
+        normals=normals.numpy(),
     )
+
+
+def _finite(distance: Tensor) -> Tensor:
+    """Distances with those unknown or infinite put behind the sensor, where nothing is."""
+    return torch.where(torch.isfinite(distance), distance, -1e4)
 
 
 def changed(before: Hits, after: Hits) -> np.ndarray:

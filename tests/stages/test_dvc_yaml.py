@@ -1,0 +1,71 @@
+"""The pipeline's file against the code: what a stage imports is a dependency of the stage."""
+
+import ast
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+# Shared by all stages and below the level of results: a change here that alters results also changes what uses it.
+SHARED = {
+    "gsclip.axes", "gsclip.determinism", "gsclip.errors", "gsclip.packs", "gsclip.parallel", "gsclip.params",
+    "gsclip.stages", "gsclip.stages.common", "gsclip.storage",
+}  # fmt: skip
+# Classes of records and readers of tables: their content is a dependency already.
+RECORDS = {
+    "gsclip.data.index", "gsclip.data.sample", "gsclip.views.views", "gsclip.features.encode",
+    "gsclip.scores.prediction", "gsclip.data.datasets", "gsclip.data.preparing",
+}  # fmt: skip
+
+
+def imported_modules(path):
+    modules = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("gsclip"):
+            for alias in node.names:
+                name = f"{node.module}.{alias.name}"
+                modules.add(name if module_path(name).exists() or module_path(name).with_suffix("").is_dir() else node.module)
+    return modules
+
+
+def module_path(module):
+    return ROOT / "src" / (module.replace(".", "/") + ".py")
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_imports_of_a_stage_are_its_dependencies(stage):
+    module = STAGES[stage]["cmd"].split()[-1]
+    dependencies = [ROOT / path for path in STAGES[stage]["deps"]]
+    imported = imported_modules(module_path(module)) - SHARED - RECORDS | {module}
+    missing = [
+        name
+        for name in sorted(imported)
+        if not any(module_path(name).is_relative_to(path) or module_path(name) == path for path in dependencies)
+    ]
+    assert not missing, f"stage {stage} uses {missing}, which are not in its deps"
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_parameters_that_a_stage_reads_are_tracked_or_reach_it_through_earlier_stages(stage):
+    groups = set(yaml.safe_load((ROOT / "params.yaml").read_text()))
+    source = module_path(STAGES[stage]["cmd"].split()[-1]).read_text()
+    read = {group for group in groups if f"params.{group}." in source or f"params.{group})" in source}
+    upstream = set()
+    pending = [stage]
+    while pending:
+        name = pending.pop()
+        upstream.update(STAGES[name].get("params", []))
+        outs = {out if isinstance(out, str) else next(iter(out)): other for other in STAGES
+                for kind in ("outs", "metrics", "plots") for out in STAGES[other].get(kind, [])}  # fmt: skip
+        pending += [outs[path] for path in STAGES[name]["deps"] if path in outs]
+    assert read <= upstream
+
+
+def test_stages_are_few_and_every_dependency_in_the_repository_exists():
+    assert len(STAGES) <= 10
+    for stage in STAGES.values():
+        for path in stage["deps"]:
+            if path.startswith("src/"):
+                assert (ROOT / path).exists(), path

@@ -1,0 +1,106 @@
+"""The pipeline itself, by DVC, on a tiny configuration: every stage, twice, and an experiment."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from gsclip.detector import Detector
+from gsclip.storage import sha256
+
+ROOT = Path(__file__).parents[2]
+TINY = {
+    "prepare": {"auxiliary_categories": ["castle_nut"], "test_categories": ["elbow", "ring_cake"],
+                "auxiliary_samples": 4, "calibration_samples": 4, "test_samples": 4},
+    "render": {"views": 2},
+    "features": {"cloud_points": 512},
+    "stage1": {"epochs": 2},
+    "stage2": {"epochs": 1},
+    "evaluate": {"bootstrap_repeats": 50},
+    "report": {"gallery": 1},
+}  # fmt: skip
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("project")
+    (folder / "src").symlink_to(ROOT / "src")
+    for name in ("dvc.yaml", ".dvcignore", ".gitignore"):
+        shutil.copy(ROOT / name, folder / name)
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    for group, values in TINY.items():
+        params[group].update(values)
+    (folder / "params.yaml").write_text(yaml.safe_dump(params))
+    call(folder, "git", "init", "--quiet")
+    call(folder, "dvc", "init", "--quiet")
+    call(folder, "git", "add", "dvc.yaml", "params.yaml", ".dvc", ".gitignore", ".dvcignore")
+    call(folder, "git", "-c", "user.name=t", "-c", "user.email=t@localhost", "commit", "--quiet", "-m", "start")
+    call(folder, "dvc", "repro", "--quiet")
+    return folder
+
+
+def call(folder, *command):
+    # The programs of this environment, whatever the caller's PATH is.
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = os.environ | {"PATH": path, "DVC_NO_ANALYTICS": "1", "OMP_NUM_THREADS": "1"}
+    result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-4000:]
+    return result.stdout
+
+
+def test_metrics_hold_ours_random_and_oracle(project):
+    metrics = json.loads((project / "outputs/metrics.json").read_text())
+    assert set(metrics["categories"]) == {"elbow", "ring_cake"}
+    assert metrics["data"]["samples"] == 8
+    assert metrics["data"]["training_samples"] == 4
+    assert metrics["mean"]["o_auroc"]["oracle"] == 1
+    for metric in ("point_auroc", "point_pro", "pixel_auroc", "pixel_pro"):
+        assert 0 <= metrics["mean"][metric]["ours"] <= metrics["mean"][metric]["oracle"] + 1e-9
+
+
+def test_outputs_are_complete(project):
+    samples = pd.read_csv(project / "outputs/predictions/samples.csv")
+    assert set(samples["role"]) == {"auxiliary", "test"}
+    assert samples["object_score"].between(0, 1).all()
+    assert (samples["decision"] == (samples["object_score"] >= samples["threshold"])).all()
+    assert len(pd.read_csv(project / "outputs/curves/stage1.csv")) == 2
+    assert len(pd.read_csv(project / "outputs/curves/stage2.csv")) == 1
+    assert "elbow" in (project / "outputs/report/index.html").read_text()
+    assert json.loads((project / "outputs/report/report.json").read_text())["samples"] == 8
+    assert list((project / "outputs/overlays").glob("*.png"))
+    assert not list((project / ".gsclip/checkpoints").glob("*"))
+
+
+def test_training_changed_what_it_should(project):
+    detector = Detector.from_pretrained(project / "models/gsclip")
+    lora = {name: value for name, value in detector.depth_stream.named_parameters() if "lora_B" in name}
+    assert lora
+    assert all(value.abs().max() > 0 for value in lora.values())  # LoRA starts at zero
+
+
+def test_second_run_does_nothing(project):
+    assert "up to date" in call(project, "dvc", "repro")
+
+
+def test_same_inputs_give_the_same_bytes(project):
+    files = [path for folder in ("models/gsclip", "outputs") for path in sorted((project / folder).rglob("*")) if path.is_file()]
+    before = {path: sha256(path) for path in files}
+    call(project, "dvc", "repro", "--quiet", "--force", "--no-run-cache")
+    assert {path: sha256(path) for path in files} == before
+
+
+def test_experiment_changes_a_parameter_and_compares(project):
+    call(project, "dvc", "exp", "run", "--quiet", "-S", "predict.map_weight=1.0")
+    changed = json.loads(call(project, "dvc", "params", "diff", "--json"))
+    assert changed["params.yaml"]["predict.map_weight"]["new"] == 1.0
+    assert json.loads(call(project, "dvc", "exp", "show", "--json"))
+    config = json.loads((project / "models/gsclip/config.json").read_text())
+    assert config["predict"]["map_weight"] == 1.0
