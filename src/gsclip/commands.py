@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -56,13 +57,14 @@ def find_scans(paths: Sequence[Path]) -> dict[str, Path]:
             files.extend(found)
         else:
             files.append(path)
-    files = list(dict.fromkeys(files))
-    for depth in range(1, max((len(file.parts) for file in files), default=1) + 1):
-        names = ["-".join([*file.parts[-depth:-1], file.stem]) for file in files]
-        if len(set(names)) == len(names):
-            return dict(zip(names, files, strict=True))
-    names = ["-".join([*file.parts, ""]).strip("-/") for file in files]  # they differ in the extension alone
-    return dict(zip(names, files, strict=True))
+    names = {file: file.stem for file in files}
+    for depth in range(2, max((len(file.parts) for file in files), default=1) + 1):
+        counts = Counter(names.values())
+        for file, name in names.items():
+            if counts[name] > 1:
+                names[file] = "-".join([*file.parts[-depth:-1], file.stem])
+    counts = Counter(names.values())  # what is not unique yet differs in the extension alone
+    return {name if counts[name] == 1 else file.name: file for file, name in names.items()}
 
 
 def render_files(

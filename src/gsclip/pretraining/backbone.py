@@ -78,7 +78,7 @@ class BackboneTraining:
     samples: int = 60
     views: int = 4
     tilt: float = 40.0
-    epochs: int = 25
+    epochs: int = 16
     batch_size: int = 40
     crop: int = 10
     whole_share: float = 0.2

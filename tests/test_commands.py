@@ -1,0 +1,219 @@
+"""The command line on files: results per scan, broken scans, evaluation in the official layout of MVTec 3D-AD."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import open3d
+import pandas as pd
+import pytest
+import tifffile
+import torch
+from PIL import Image
+from typer.testing import CliRunner
+
+from gsclip.cli import app
+from gsclip.commands import find_scans
+from gsclip.data.procedural.dataset import generate_scan
+from gsclip.detector import Detector, DetectorConfig
+from gsclip.features.backbone import load_backbone
+from gsclip.monitoring.rows import SAMPLE_COLUMNS
+from gsclip.params import load_params
+from gsclip.prompts.geometry_prompts import build_prompts
+from gsclip.streams.streams import build_streams
+
+ROOT = Path(__file__).parents[1]
+GRID = (120, 120)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """A detector with untrained prompts and streams: all of the machinery, none of the skill."""
+    params = load_params(ROOT / "params.yaml")
+    torch.manual_seed(0)
+    backbone = load_backbone()
+    config = DetectorConfig(
+        render=params.render.model_copy(update={"views": 2}),
+        features=params.features.model_copy(update={"cloud_points": 512}),
+        stage1=params.stage1,
+        stage2=params.stage2,
+        predict=params.predict,
+        threshold=0.5,
+        trained_on={"dataset": "procedural", "auxiliary_categories": ["vase"], "backbone": "embedded"},
+    )
+    folder = tmp_path_factory.mktemp("model") / "gsclip"
+    detector = Detector(config, backbone, build_prompts(backbone, params.stage1), *build_streams(backbone, params.stage2))
+    detector.save(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("scans")
+    scan = generate_scan("elbow", 0, None, 0, grid=GRID)
+    tifffile.imwrite(folder / "elbow.tiff", np.nan_to_num(scan.points), photometric="rgb")
+    points = scan.points.reshape(-1, 3)
+    cloud = open3d.geometry.PointCloud(open3d.utility.Vector3dVector(points[np.isfinite(points).all(1)][:4000]))
+    open3d.io.write_point_cloud(str(folder / "cloud.ply"), cloud)
+    (folder / "text.ply").write_text("this is not a cloud\n")
+    empty = open3d.geometry.PointCloud(open3d.utility.Vector3dVector(np.zeros((1, 3))))
+    open3d.io.write_point_cloud(str(folder / "empty.ply"), empty)
+    return folder
+
+
+def load(path):
+    with np.load(path, allow_pickle=False) as arrays:
+        return dict(arrays)
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def test_score_writes_all_results_of_every_scan(model, scans, tmp_path):
+    result = run("score", scans / "elbow.tiff", scans / "cloud.ply", "--model", model, "--output", tmp_path)
+    assert result.exit_code == 0, result.output
+    for name in ("elbow", "cloud"):
+        scored = json.loads((tmp_path / f"{name}.json").read_text())
+        arrays = load(tmp_path / f"{name}.npz")
+        cloud = open3d.t.io.read_point_cloud(str(tmp_path / f"{name}.ply"))
+        assert scored["points"] == len(arrays["point_scores"]) == len(cloud.point.positions)
+        assert scored["decision"] == ("abnormal" if scored["object_score"] >= scored["threshold"] else "normal")
+        assert scored["seconds"]["total"] > 0
+        assert np.allclose(cloud.point.positions.numpy(), arrays["points"])
+        assert np.allclose(cloud.point["score"].numpy()[:, 0], arrays["point_scores"])
+        assert len(np.unique(cloud.point.colors.numpy(), axis=0)) > 3
+    pixels = load(tmp_path / "elbow.npz")["pixels"]
+    assert pixels.max() < GRID[0]
+    samples = pd.read_csv(tmp_path / "samples.csv")
+    assert tuple(samples.columns) == SAMPLE_COLUMNS
+    assert samples["name"].tolist() == ["elbow", "cloud"]
+
+
+def test_same_scan_twice_gives_the_same_bytes(model, scans, tmp_path):
+    for folder in ("first", "second"):
+        assert run("score", scans / "elbow.tiff", "--model", model, "--output", tmp_path / folder).exit_code == 0
+    for name in ("elbow.npz", "elbow.ply", "samples.csv"):
+        assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [("missing.ply", "not found"), ("text.ply", "text.ply"), ("empty.ply", "points"), ("folder/none.xyz", "not found")],
+)
+@pytest.mark.parametrize("command", ["score", "render"])
+def test_bad_scan_is_one_line(command, name, problem, model, scans, tmp_path):
+    arguments = ["--model", model] if command == "score" else []
+    result = run(command, scans / name, "--output", tmp_path, *arguments)
+    assert result.exit_code == 2
+    lines = result.output.strip().splitlines()
+    assert len(lines) == 1, result.output
+    assert problem in lines[0]
+    assert "Traceback" not in result.output
+
+
+def test_one_broken_scan_never_stops_a_batch(model, scans, tmp_path):
+    result = run("score", scans, "--model", model, "--output", tmp_path)
+    assert result.exit_code == 2
+    assert (tmp_path / "elbow.json").is_file()
+    assert (tmp_path / "cloud.json").is_file()
+    rejected = pd.read_csv(tmp_path / "rejected.csv")
+    assert [Path(name).name for name in rejected["name"]] == ["empty.ply", "text.ply"]
+
+
+def test_missing_model_and_unknown_data_set_are_one_line(scans, tmp_path, model):
+    for result in (
+        run("score", scans / "elbow.tiff", "--model", tmp_path / "nothing", "--output", tmp_path),
+        run("evaluate", "--dataset", "nix", "--root", scans, "--model", model, "--output", tmp_path / "m.json"),
+        run("evaluate", "--dataset", "mvtec_3d_ad", "--root", scans, "--model", model, "--output", tmp_path / "m.json"),
+    ):
+        assert result.exit_code == 2
+        assert len(result.output.strip().splitlines()) == 1, result.output
+
+
+def test_truncated_weights_name_the_file(model, tmp_path):
+    broken = shutil.copytree(model, tmp_path / "broken")
+    weights = broken / "prompts.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    result = run("score", ROOT / "README.md", "--model", broken, "--output", tmp_path)
+    assert result.exit_code == 2
+    assert "prompts.safetensors" in result.output
+
+
+def test_render_writes_both_images_of_every_view(scans, tmp_path):
+    result = run("render", scans / "elbow.tiff", "--output", tmp_path, "--views", 3, "--size", 96)
+    assert result.exit_code == 0, result.output
+    folder = tmp_path / "elbow"
+    assert sorted(path.name for path in folder.iterdir()) == [
+        *(f"depth_{number}.png" for number in range(3)), *(f"rendered_{number}.png" for number in range(3)), "views.npz",
+    ]  # fmt: skip
+    depth, rendered = (np.asarray(Image.open(folder / f"{kind}_0.png")) for kind in ("depth", "rendered"))
+    assert depth.shape == rendered.shape == (96, 96)
+    assert depth.max() > 60_000  # 16 bit
+    assert ((depth == 0) == (rendered == 255)).all()  # the same background
+
+
+@pytest.fixture(scope="module")
+def mvtec(tmp_path_factory):
+    root = tmp_path_factory.mktemp("mvtec")
+    for category, family in (("bagel", "ring_cake"), ("dowel", "elbow")):
+        for number, defect in enumerate([None, None, "bulge", "hole"]):
+            scan = generate_scan(family, number, defect, 1, grid=GRID)
+            folder = root / category / "test" / (defect or "good")
+            for kind in ("xyz", "rgb", "gt"):
+                (folder / kind).mkdir(parents=True, exist_ok=True)
+            tifffile.imwrite(folder / "xyz" / f"{number:03d}.tiff", np.nan_to_num(scan.points), photometric="rgb")
+            Image.fromarray(scan.mask.astype(np.uint8) * 255).save(folder / "gt" / f"{number:03d}.png")
+            Image.fromarray(np.zeros((*GRID, 3), np.uint8)).save(folder / "rgb" / f"{number:03d}.png")
+    broken = root / "bagel" / "test" / "good" / "xyz" / "099.tiff"
+    broken.write_bytes(b"II*\0 no image")
+    return root
+
+
+def test_evaluate_reports_ours_random_and_oracle(model, mvtec, tmp_path):
+    result = run(
+        "evaluate", "--dataset", "mvtec_3d_ad", "--root", mvtec, "--model", model,
+        "--output", tmp_path / "metrics.json", "--report", tmp_path / "report",
+    )  # fmt: skip
+    assert result.exit_code == 2  # a scan was rejected
+    assert "099.tiff" in result.output
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert set(metrics["categories"]) == {"bagel", "dowel"}
+    assert metrics["data"]["samples"] == 8
+    assert metrics["data"]["rejected"] == 1
+    for metric in ("o_auroc", "o_ap", "point_auroc", "point_pro", "pixel_auroc", "pixel_pro"):
+        assert set(metrics["mean"][metric]) == {"ours", "random", "oracle"}
+    assert metrics["mean"]["point_auroc"]["oracle"] == 1
+    assert len(list((tmp_path / "report" / "maps").rglob("*.png"))) == 8
+    assert "099.tiff" in (tmp_path / "report" / "index.html").read_text()
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+def test_categories_that_were_trained_on_are_left_out(model, mvtec, tmp_path):
+    seen = shutil.copytree(model, tmp_path / "seen")
+    config = json.loads((seen / "config.json").read_text())
+    config["trained_on"] = {"dataset": "mvtec_3d_ad", "auxiliary_categories": ["bagel"]}
+    (seen / "config.json").write_text(json.dumps(config))
+    arguments = ("--dataset", "mvtec_3d_ad", "--root", mvtec, "--model", seen, "--output", tmp_path / "m.json")
+    assert run("evaluate", *arguments).exit_code == 0
+    assert set(json.loads((tmp_path / "m.json").read_text())["categories"]) == {"dowel"}
+    assert "trained on all" in run("evaluate", *arguments, "--categories", "bagel").output
+
+
+def test_names_are_unique(tmp_path):
+    files = [tmp_path / kind / "xyz" / "000.tiff" for kind in ("good", "hole")] + [tmp_path / "part.ply"]
+    assert list(find_scans(files)) == ["good-xyz-000", "hole-xyz-000", "part"]
+    assert list(find_scans(files[1:])) == ["000", "part"]
+    assert list(find_scans([tmp_path / "part.ply", tmp_path / "part.xyz"])) == ["part.ply", "part.xyz"]
+    for file in files:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    assert len(find_scans([tmp_path])) == 3
+
+
+def test_help_explains_every_command():
+    for command in ("render", "score", "evaluate", "drift"):
+        result = run(command, "--help")
+        assert result.exit_code == 0
+        assert len(result.output.splitlines()) > 8
