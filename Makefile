@@ -43,7 +43,7 @@ lint: setup ## check style, docstrings and annotations (ruff check) and types (m
 dashboard: setup ## open the review dashboard on localhost
 	@streamlit run dashboards/app.py
 
-retrain: setup ## run the retraining flow once: pipeline, gate, registration
+retrain: setup ## run the pipeline once as a Prefect flow, with a report
 	@python -m flows.retrain
 
 backbone: setup ## train the embedded backbone anew (about half an hour on 2 cores); its weights are in git

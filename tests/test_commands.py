@@ -43,8 +43,8 @@ def model(tmp_path_factory):
         trained_on={"dataset": "procedural", "auxiliary_categories": ["vase"], "backbone": "embedded"},
     )
     folder = tmp_path_factory.mktemp("model") / "gsclip"
-    detector = Detector(config, backbone, build_prompts(backbone, params.stage1), *build_streams(backbone, params.stage2))
-    detector.save(folder)
+    streams = build_streams(backbone, params.stage2)
+    Detector(config, backbone, build_prompts(backbone, params.stage1), *streams).save(folder)
     return folder
 
 
@@ -146,8 +146,9 @@ def test_render_writes_both_images_of_every_view(scans, tmp_path):
     assert result.exit_code == 0, result.output
     folder = tmp_path / "elbow"
     assert sorted(path.name for path in folder.iterdir()) == [
-        *(f"depth_{number}.png" for number in range(3)), *(f"rendered_{number}.png" for number in range(3)), "views.npz",
-    ]  # fmt: skip
+        *(f"{kind}_{number}.png" for kind in ("depth", "rendered") for number in range(3)),
+        "views.npz",
+    ]
     depth, rendered = (np.asarray(Image.open(folder / f"{kind}_0.png")) for kind in ("depth", "rendered"))
     assert depth.shape == rendered.shape == (96, 96)
     assert depth.max() > 60_000  # 16 bit

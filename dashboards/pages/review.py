@@ -42,9 +42,9 @@ def main() -> None:
     root = data.workspace()
     st.title("Review", anchor=False)
     metrics = loaded(data.load_metrics, root)
-    samples = loaded(data.load_samples, root)
     if metrics is not None:
         show_headline(metrics)
+    samples = loaded(data.load_samples, root)
     if samples is None:
         return
     choose_from_url(list(samples["name"]))
@@ -52,7 +52,7 @@ def main() -> None:
     categories, kinds, histogram = st.columns([11, 6, 7], gap="medium")
     if metrics is not None:
         with categories:
-            show_categories(data.load_category_table(root))
+            show_categories(root)
         with kinds:
             show_kinds(metrics)
     with histogram:
@@ -116,8 +116,8 @@ def description(metrics: data.Metrics) -> str:
         f"**Tested on** {listed(facts, 'test_categories')}: {listed(facts, 'samples')} samples, "
         f"{listed(facts, 'defective')} of them defective; data set {listed(facts, 'dataset')}.",
         f"**Trained on** {listed(facts, 'auxiliary_categories')}: {listed(facts, 'training_samples')} samples with "
-        f"masks; protocol {listed(facts, 'protocol')}; {listed(facts, 'views')} views, cameras "
-        f"{listed(facts, 'cameras')}; seeds {listed(facts, 'seeds')}.",
+        f"masks; {listed(facts, 'views')} views, cameras {listed(facts, 'cameras')}; seeds {listed(facts, 'seeds')}.",
+        f"**Protocol** {listed(facts, 'protocol')}.",
         f"**Backbone** {note}.",
         f"**Threshold** {number(metrics.threshold)}, chosen on auxiliary samples; F1 on the test samples "
         f"{number(metrics.f1_at_threshold)}.",
@@ -138,9 +138,12 @@ def listed(facts: dict[str, Any], key: str) -> str:
 # --- categories and scores --------------------------------------------------------------------------------------------
 
 
-def show_categories(table: pd.DataFrame) -> None:
+def show_categories(root: Path) -> None:
     """Categories, worst first; a click on a row filters the samples."""
     st.markdown("**Categories** – worst first; choose a row to filter")
+    table = loaded(data.load_category_table, root)
+    if table is None:
+        return
     ends = zip(table["o_auroc_low"], table["o_auroc_high"], strict=True)
     table = table.assign(interval=[f"{number(low)}–{number(high)}" for low, high in ends])
     columns = {
@@ -230,13 +233,12 @@ def filtered(samples: pd.DataFrame, *columns: str) -> pd.DataFrame:
 
 
 def set_filters(samples: pd.DataFrame) -> None:
-    """Start with the test samples, and forget a filter that no sample of this run matches."""
-    for column in FILTERS:
-        value = st.session_state.get(column)
-        if value is not None and not (samples[column] == value).any():
-            st.session_state[column] = None
-    if st.session_state.get("role") is None:
+    """Start with the test samples, and forget a filter that no sample of the role matches."""
+    if not (samples["role"] == st.session_state.get("role")).any():
         st.session_state["role"] = "test" if (samples["role"] == "test").any() else samples["role"].iloc[0]
+    for column in FILTERS:
+        if not (filtered(samples, "role")[column] == st.session_state.get(column)).any():
+            st.session_state[column] = None
 
 
 def show_list(samples: pd.DataFrame) -> pd.DataFrame:
@@ -244,14 +246,13 @@ def show_list(samples: pd.DataFrame) -> pd.DataFrame:
     st.markdown("**Samples, worst first** – farthest on the wrong side of the threshold")
     for row in (("role", "category"), ("defect", "outcome")):
         for column, name in zip(st.columns(2), row, strict=True):
-            options = [kind for kind in data.OUTCOMES if (samples[name] == kind).any()] if name == "outcome" else None
+            values = set((samples if name == "role" else filtered(samples, "role"))[name])
             column.selectbox(
                 FILTERS[name],
-                options or sorted(samples[name].unique()),
-                index=None,
+                sorted(values),
+                index=0 if name == "role" else None,
                 placeholder="all",
-                required=name == "role",
-                format_func=lambda value: ROLES.get(value, value),
+                format_func=lambda value: ROLES.get(value, value) or "(none)",
                 key=name,
             )
     shown = filtered(samples, *FILTERS)
@@ -297,7 +298,7 @@ def choose_from_url(names: list[str]) -> None:
         if wanted in names:
             choose(wanted)
         else:
-            st.warning(f"This run has no sample {plain(wanted[:200])}: the worst one is shown.")
+            st.toast(f"This run has no sample {plain(wanted[:200])}: the worst one is shown.")
     if st.session_state.get("sample") not in names:
         choose(None)
 
@@ -310,7 +311,7 @@ def choose_sample(samples: pd.DataFrame, shown: pd.DataFrame) -> pd.Series:
     options = names if current in names else [current, *names]
     place = options.index(current)
     steps = st.columns([5, 1.2, 1.2], vertical_alignment="bottom")
-    steps[0].selectbox("Sample", options, key="sample", required=True)
+    steps[0].selectbox("Sample", options, key="sample")
     for column, label, key, target in ((steps[1], "Previous", "P", place - 1), (steps[2], "Next", "N", place + 1)):
         inside = 0 <= target < len(options)
         column.button(
@@ -321,7 +322,9 @@ def choose_sample(samples: pd.DataFrame, shown: pd.DataFrame) -> pd.Series:
             on_click=choose,
             args=(options[target] if inside else current,),
         )
-    st.session_state["sample_in_url"] = st.query_params["sample"] = current
+    st.session_state["sample_in_url"] = current
+    if st.query_params.get("sample") != current:
+        st.query_params["sample"] = current
     row = samples[samples["name"] == current].iloc[0]
     show_facts(row)
     return row

@@ -203,7 +203,7 @@ class Pack(Generic[Record]):
         return self._record(**values)
 
     def __iter__(self) -> Iterator[tuple[str, Record]]:
-        """Read all records, one at a time, in the order in which they were written."""
+        """Read all records, one at a time, in a fixed order: as written, those of one folder of names together."""
         for name in self.names:
             yield name, self.read(name)
 

@@ -71,7 +71,10 @@ def test_categories_and_samples_come_worst_first(workspace):
 def test_samples_that_were_trained_on_are_shown_only_when_asked_for(workspace):
     page = opened()
     assert not any(name.startswith("pearl") for name in listed(page))
+    page.selectbox(key="category").select("ball").run()
     page.selectbox(key="role").select("auxiliary").run()
+    assert page.selectbox(key="category").value is None
+    assert page.selectbox(key="category").options == ["pearl"]
     assert listed(page) == ["pearl/test/dent/001", "pearl/test/good/000"]
 
 
@@ -107,8 +110,8 @@ def test_the_url_chooses_the_sample_even_outside_of_the_filters(workspace):
 
 def test_an_unknown_sample_in_the_url_is_named_and_replaced(workspace):
     page = opened(sample="[x](javascript:alert(1))")
-    assert "has no sample" in page.warning[0].value
-    assert "](" not in page.warning[0].value
+    assert "has no sample" in page.toast[0].value
+    assert "](" not in page.toast[0].value
     assert facts(page)["Object score"] == "0.700"
 
 

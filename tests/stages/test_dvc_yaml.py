@@ -26,7 +26,8 @@ def imported_modules(path):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("gsclip"):
             for alias in node.names:
                 name = f"{node.module}.{alias.name}"
-                modules.add(name if module_path(name).exists() or module_path(name).with_suffix("").is_dir() else node.module)
+                is_module = module_path(name).exists() or module_path(name).with_suffix("").is_dir()
+                modules.add(name if is_module else node.module)
     return modules
 
 

@@ -91,7 +91,8 @@ def test_second_run_does_nothing(project):
 
 
 def test_same_inputs_give_the_same_bytes(project):
-    files = [path for folder in ("models/gsclip", "outputs") for path in sorted((project / folder).rglob("*")) if path.is_file()]
+    folders = (project / "models/gsclip", project / "outputs")
+    files = [path for folder in folders for path in sorted(folder.rglob("*")) if path.is_file()]
     before = {path: sha256(path) for path in files}
     call(project, "dvc", "repro", "--quiet", "--force", "--no-run-cache")
     assert {path: sha256(path) for path in files} == before

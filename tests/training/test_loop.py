@@ -49,7 +49,7 @@ def test_every_epoch_visits_every_sample_once_in_its_own_order(tmp_path):
     seen = []
     run(tmp_path, epochs=2, seen=seen)
     assert [len(names) for names in seen] == [3, 3, 2, 3, 3, 2]
-    first, second = (sum(seen[start : start + 3], []) for start in (0, 3))
+    first, second = ([name for batch in seen[start : start + 3] for name in batch] for start in (0, 3))
     assert sorted(first) == sorted(second) == NAMES
     assert first != second
 

@@ -83,7 +83,7 @@ class BackboneTraining:
     crop: int = 10
     whole_share: float = 0.2
     damaged_share: float = 0.7
-    learning_rate: float = 1e-3
+    learning_rate: float = 4e-4
     weight_decay: float = 0.05
     local_blocks: int = 4
     full_damage: float = 0.25

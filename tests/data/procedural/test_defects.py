@@ -7,7 +7,7 @@ from gsclip.data.procedural.camera import compose
 from gsclip.data.procedural.dataset import visible_surface
 from gsclip.data.procedural.defects import ELEMENT_KINDS, KINDS, applicable_kinds, choose_site, make_defect
 from gsclip.data.procedural.families import FAMILIES
-from gsclip.data.procedural.sensor import changed, retrace, trace
+from gsclip.data.procedural.sensor import changed, measure, retrace, trace
 
 GRID = (96, 96)
 STRUCK = ("stepped_shaft", "spur_gear", "stud_brick")
@@ -88,6 +88,21 @@ def test_a_bent_or_missing_element_leaves_its_siblings_alone():
         siblings = (surface.elements >= 0) & (surface.elements != site.element)
         assert mask.ravel()[known][surface.elements == site.element].mean() > 0.2
         assert mask.ravel()[known][siblings].mean() < 0.02
+
+
+@pytest.mark.parametrize("kind", ["hole", "missing_element"])
+def test_a_defect_changes_the_measurement_nearby_only(kind):
+    # Otherwise noise or gaps elsewhere would give damaged scans away.
+    part, scene, hits, _ = seen("stud_brick")
+    _, damage = struck("stud_brick", kind, seed=1)
+    after = retrace(damage.field, scene, hits, part.field(), damage.centre, damage.reach)
+    good, bad = (measure(scene, met, np.random.default_rng(0)) for met in (hits, after))
+    rows = np.flatnonzero((hits.range != after.range).any(axis=1) & ~np.isnan(hits.range).all(axis=1))
+    elsewhere = np.ones(GRID[0], dtype=bool)
+    elsewhere[max(rows.min() - 6, 0) : rows.max() + 7] = False
+    assert elsewhere.sum() > 20
+    np.testing.assert_array_equal(good[elsewhere], bad[elsewhere])
+    assert not np.array_equal(good, bad, equal_nan=True)
 
 
 def test_bends_need_elements_that_stand_out():

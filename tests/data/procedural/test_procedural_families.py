@@ -4,7 +4,7 @@ import torch
 
 from gsclip.data.procedural.families import FAMILIES, categories
 
-SEEDS = (0, 1, 2)
+SEEDS = (0, 1)
 
 
 def directions(count, seed):
@@ -35,7 +35,7 @@ def test_the_ball_holds_the_part_and_the_part_is_not_empty(name, seed):
     field = part.field()
     assert field(part.bound * directions(2000, seed)).min() > 0
     # About a thousandth of the ball at least, else nothing would be seen.
-    assert (field(in_ball(part.bound, 20000, seed)) < 0).float().mean() > 0.001
+    assert (field(in_ball(part.bound, 8000, seed)) < 0).float().mean() > 0.001
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -44,11 +44,11 @@ def test_no_ball_of_the_fields_radius_reaches_into_the_part(name, seed):
     # What sphere tracing relies on. Some steps may be too long by the width of a hair, where grooves meet the axis.
     part = FAMILIES[name].build(np.random.default_rng(seed))
     field = part.field()
-    points = in_ball(part.bound, 20000, seed)
+    points = in_ball(part.bound, 8000, seed)
     radius = field(points)
-    reached = field(points + directions(20000, seed + 7) * radius.clamp(min=0) * 0.99)
+    reached = field(points + directions(8000, seed + 7) * radius.clamp(min=0) * 0.99)
     wrong = (reached < -0.002) & (radius > 0.05)
-    assert wrong.sum() <= 3
+    assert wrong.sum() <= 2
     assert not (reached[wrong] < -0.1).any()
 
 

@@ -1,0 +1,107 @@
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from gsclip.errors import InputError
+from gsclip.storage import (
+    Pack,
+    atomic_directory,
+    atomic_path,
+    load_module,
+    save_module,
+    sha256,
+    write_json,
+    write_pack,
+)
+
+
+@dataclass(frozen=True)
+class Record:
+    values: np.ndarray
+    name: str
+    size: tuple[int, int]
+    extra: np.ndarray | None = None
+
+
+def records():
+    random = np.random.default_rng(0)
+    for number in (2, 0, 1):
+        yield f"kind/{number}", Record(random.normal(size=(40, 60)), f"größe {number}", (number, 7))
+
+
+def write(path):
+    with write_pack(path) as pack:
+        for name, record in records():
+            pack.add(name, record)
+
+
+def test_pack_gives_back_what_was_written_in_its_order(tmp_path):
+    write(tmp_path / "pack.h5")
+    with Pack(tmp_path / "pack.h5", Record) as pack:
+        assert pack.names == ("kind/2", "kind/0", "kind/1")
+        for (name, expected), (read_name, record) in zip(records(), pack, strict=True):
+            assert name == read_name
+            np.testing.assert_array_equal(record.values, expected.values)
+            assert (record.name, record.size, record.extra) == (expected.name, expected.size, None)
+        assert pack.read("kind/1", ("name",)).values is None
+        with pytest.raises(InputError, match="holds no record"):
+            pack["kind/3"]
+
+
+def test_same_records_give_the_same_bytes(tmp_path):
+    for name in ("one.h5", "two.h5"):
+        write(tmp_path / name)
+    assert sha256(tmp_path / "one.h5") == sha256(tmp_path / "two.h5")
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no pack at all"])
+def test_missing_or_broken_pack_is_an_input_error(tmp_path, content):
+    path = tmp_path / "pack.h5"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(InputError, match=r"pack\.h5: cannot be read"):
+        Pack(path, Record)
+
+
+def test_failure_leaves_what_was_there(tmp_path):
+    file, folder = tmp_path / "file", tmp_path / "folder"
+    file.write_text("old")
+    folder.mkdir()
+    (folder / "old").touch()
+    with pytest.raises(RuntimeError), atomic_path(file) as temporary:  # noqa: PT012
+        temporary.write_text("half")
+        raise RuntimeError
+    with pytest.raises(RuntimeError), atomic_directory(folder) as temporary:  # noqa: PT012
+        (temporary / "half").touch()
+        raise RuntimeError
+    assert file.read_text() == "old"
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "folder", "old"]
+
+
+def test_directory_is_replaced_whole(tmp_path):
+    for name in ("first", "second"):
+        with atomic_directory(tmp_path / "folder") as folder:
+            (folder / name).touch()
+    assert [path.name for path in (tmp_path / "folder").iterdir()] == ["second"]
+
+
+def test_json_has_no_nan(tmp_path):
+    write_json(tmp_path / "file.json", {"a": np.float32(0.5), "b": float("nan"), "c": np.arange(2), "d": (1, None)})
+    text = (tmp_path / "file.json").read_text()
+    assert "NaN" not in text
+    assert '"b": null' in text
+
+
+def test_module_is_loaded_strictly(tmp_path):
+    torch.manual_seed(0)
+    module = nn.Linear(2, 3)
+    save_module(module, tmp_path / "weights.safetensors")
+    other = nn.Linear(2, 3)
+    load_module(other, tmp_path / "weights.safetensors")
+    assert torch.equal(module.weight, other.weight)
+    for wrong, path in ((nn.Linear(2, 4), "weights.safetensors"), (other, "missing.safetensors")):
+        with pytest.raises(InputError, match=path):
+            load_module(wrong, tmp_path / path)
