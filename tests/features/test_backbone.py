@@ -135,7 +135,6 @@ def test_a_local_file_with_another_checksum_is_refused(local_file):
     assert str(caught.value) == (f"{path}: SHA-256 differs from features.weights_sha256; download the file again")
 
 
-@pytest.mark.xfail(strict=True, reason="load_backbone lets UnpicklingError and EOFError through")
 @pytest.mark.parametrize("content", [b"no weights", b""])
 def test_a_local_file_that_holds_no_weights_is_refused(tmp_path, content):
     path = tmp_path / "broken.pt"
@@ -162,7 +161,6 @@ def test_a_pickled_file_is_never_unpickled(tmp_path):
     assert not (tmp_path / "exploded").exists()
 
 
-@pytest.mark.xfail(strict=True, reason="load_backbone takes the model's activation instead of the weights' own")
 def test_weights_of_openai_run_with_quick_gelu(tmp_path, monkeypatch):
     from open_clip import factory
     from open_clip.transformer import QuickGELU

@@ -81,7 +81,6 @@ def test_every_parameter_beside_the_prototypes_has_a_gradient(features):
     assert without_gradient(gddm, loss) <= {"prototypes"}
 
 
-@pytest.mark.xfail(strict=True, reason="the scores choose points by index alone: prototypes never learn")
 def test_prototypes_have_a_gradient(features):
     gddm = make(tokens=2)
     tokens = gddm(features)

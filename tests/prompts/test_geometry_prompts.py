@@ -132,7 +132,6 @@ def test_every_parameter_beside_the_prototypes_has_a_gradient_pointnet_included(
     assert without_gradient(clip, make()) <= {"defect.prototypes"}
 
 
-@pytest.mark.xfail(strict=True, reason="the scores choose points by index alone: prototypes never learn")
 def test_prototypes_have_a_gradient(clip, make):
     assert "defect.prototypes" not in without_gradient(clip, make())
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import pickle  # its error alone: nothing is unpickled
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gsclip.errors import GsclipError, InputError
+from gsclip.errors import GsclipError, InputError, one_line
 from gsclip.features.types import ClipModel
 from gsclip.storage import sha256
 
@@ -79,10 +80,14 @@ def load_backbone(name: str = EMBEDDED, weights: str = "", weights_sha256: str =
         raise InputError(weights, "SHA-256 differs from features.weights_sha256", "download the file again")
     if not weights:
         raise GsclipError(f"features.weights: empty; name a pretrained tag (openai) or a file for {name}")
+    # OpenAI trained with QuickGELU: with the usual GELU the same weights give other features, without a complaint.
+    quick_gelu = bool((open_clip.get_pretrained_cfg(name, weights) or {}).get("quick_gelu", False))
     try:
-        clip = open_clip.create_model(name, pretrained=weights, require_pretrained=True, weights_only=True)
-    except (OSError, RuntimeError, ValueError) as error:
-        problem = f"weights of {name} cannot be loaded ({' '.join(str(error).split())[:200]})"
+        clip = open_clip.create_model(
+            name, pretrained=weights, require_pretrained=True, weights_only=True, force_quick_gelu=quick_gelu
+        )
+    except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
+        problem = f"weights of {name} cannot be loaded ({one_line(error)})"
         raise InputError(weights, problem, "download them once while on-line, or name a local file") from error
     return _describe(name, clip, name, f"{name} with weights {weights} through open_clip")
 

@@ -44,8 +44,10 @@ class GeometricDefectDistillation(nn.Module):
 
     def forward(self, features: Float[Tensor, "b n 128"]) -> Float[Tensor, "b tokens width"]:
         """Defect prompt t_d of every cloud."""
-        chosen = self.outlier_scores(features).topk(self.outliers, dim=1).indices
+        scores, chosen = self.outlier_scores(features).topk(self.outliers, dim=1)
         kept = features.gather(1, chosen[..., None].expand(-1, -1, features.shape[-1]))
+        # A factor of one: choosing alone would leave the prototypes without a gradient.
+        kept = kept * (1 + scores - scores.detach())[..., None]
         projected = self.project(kept)
         attended, _ = self.attention(projected, projected, projected, need_weights=False)
         refined = self.norm(projected + attended)

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
 from gsclip.data.sample import Sample
 
-NEIGHBOURS = 32
+NEIGHBOURS = 32  # of an evenly sampled surface: they reach to 3.2 spacings
+LARGEST_PASS = 1.25  # spacings: its Gaussian lies within that reach to 2.5 sigma
 
 
 def smooth_scores(sample: Sample, scores: np.ndarray, sigma: float) -> np.ndarray:
     """Gaussian mean of the scores of neighbouring points of the part; (n,) float32.
 
     Args:
-        sample: organised scans are smoothed over their grid, unorganised clouds over the 32 nearest points.
+        sample: organised scans are smoothed over their grid, unorganised clouds over neighbours in space.
         scores: (n,) float32.
         sigma: in pixels of the grid, or in point spacings; 0 leaves the scores as they are.
     """
@@ -37,8 +40,14 @@ def _over_grid(grid: tuple[int, int], pixels: np.ndarray, scores: np.ndarray, si
 
 
 def _over_space(points: np.ndarray, scores: np.ndarray, sigma: float) -> np.ndarray:
+    """Several passes over near neighbours: variances add up, so that passes of sigma / sqrt(m) give sigma."""
     from gsclip.data.geometry import k_nearest, point_spacing
 
-    distance, index = k_nearest(points, min(NEIGHBOURS, len(points)))
-    weight = np.exp(-0.5 * (distance / (sigma * point_spacing(points))) ** 2)
-    return ((scores[index] * weight).sum(1) / weight.sum(1)).astype(np.float32)
+    passes = max(1, math.ceil((sigma / LARGEST_PASS) ** 2))
+    reach = sigma / math.sqrt(passes) * point_spacing(points)
+    distance, index = k_nearest(points, NEIGHBOURS)
+    weight = np.exp(-0.5 * (distance / reach) ** 2)
+    total = 1 + weight.sum(1)  # the point itself counts too
+    for _ in range(passes):
+        scores = (scores + (scores[index] * weight).sum(1)) / total
+    return scores.astype(np.float32)

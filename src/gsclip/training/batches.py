@@ -40,9 +40,9 @@ class Batch:
     view_labels: Int[Tensor, "b v"]
     masks: Bool[Tensor, "b v h w"]
     depth: Float[Tensor, "b v h w"]
-    pixels: list[Int[Tensor, "v n 2"]]
-    visible: list[Bool[Tensor, "v n"]]
-    point_masks: list[Bool[Tensor, " n"]]
+    pixels: list[Int[Tensor, "v _ 2"]]
+    visible: list[Bool[Tensor, "v _"]]
+    point_masks: list[Bool[Tensor, " _"]]
     tokens: Float[Tensor, "b v t d"]
     grouping: Grouping
 

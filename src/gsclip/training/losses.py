@@ -45,9 +45,9 @@ def classification_loss(
 def segmentation_loss(
     maps: Float[Tensor, "b v 2 h w"],
     masks: Bool[Tensor, "b v h w"],
-    pixels: list[Int[Tensor, "v n 2"]],
-    visible: list[Bool[Tensor, "v n"]],
-    point_masks: list[Bool[Tensor, " n"]],
+    pixels: list[Int[Tensor, "v _ 2"]],
+    visible: list[Bool[Tensor, "v _"]],
+    point_masks: list[Bool[Tensor, " _"]],
 ) -> Float[Tensor, ""]:
     """L_seg: focal and Dice on both maps of every view, and Dice on the maps carried back to the points.
 
