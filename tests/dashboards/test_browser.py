@@ -17,17 +17,19 @@ from tests.dashboards.spheres import CATEGORIES, FACTS, ROOT, write_workspace
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 PATIENCE = 180_000  # milliseconds; imports take long on a busy machine
 HOSTILE = "<img src=x onerror=window.hacked=1>"
-CLOUDS = ".st-key-clouds"
+CHART = ".st-key-clouds .js-plotly-plot"
 EYES = f"""() => {{
-    const layout = document.querySelector("{CLOUDS} .js-plotly-plot")._fullLayout;
+    const charts = document.querySelectorAll("{CHART}");
+    if (charts.length !== 1) throw new Error("a chart is being replaced");
+    const layout = charts[0]._fullLayout;
     return [layout.scene, layout.scene2].map((scene) => Object.values(scene._scene.getCamera().eye));
 }}"""
-DRAWN = f"""() => {{
-    try {{ return ({EYES})().length === 2; }} catch {{ return false; }}
-}}"""
-SAME_EYES = f"""() => {{
-    const [first, second] = ({EYES})();
-    return first.every((value, axis) => Math.abs(value - second[axis]) < 1e-6) && Math.abs(first[0]) > 0.1;
+TURNED_TOGETHER = f"""(before) => {{
+    try {{
+        const [first, second] = ({EYES})();
+        const distance = (one, other) => Math.hypot(...one.map((value, axis) => value - other[axis]));
+        return distance(first, second) < 0.001 && (before === null || distance(first, before) > 0.1);
+    }} catch {{ return false; }}
 }}"""
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")]
@@ -96,19 +98,29 @@ def page(browser, address, request):
 
 def settled(page):
     """Wait until the clouds are drawn and the script has run to its end."""
-    page.wait_for_selector(f"{CLOUDS} canvas")
-    page.wait_for_function(DRAWN)
+    page.wait_for_selector(f"{CHART} canvas")
+    page.wait_for_function(TURNED_TOGETHER, arg=None)
     page.wait_for_selector("[data-testid=stStatusWidget]", state="detached")
     page.wait_for_timeout(2000)
 
 
 def drawn_share(page, half):
     """Share of a half of the clouds' area that does not have the page's colour; captions and colour bar excluded."""
-    box = page.locator(f"{CLOUDS} .js-plotly-plot").bounding_box()
+    box = page.locator(CHART).bounding_box()
     area = {"x": box["x"] + half * box["width"] / 2, "y": box["y"] + 0.15 * box["height"]}
     clip = {**area, "width": box["width"] / 2, "height": 0.65 * box["height"]}
     pixels = np.array(Image.open(io.BytesIO(page.screenshot(clip=clip))).convert("RGB")).astype(int)
     return (np.abs(pixels - pixels[0, 0]).max(axis=-1) > 30).mean()
+
+
+def turn(page, across):
+    """Drag the clouds at a share of their width."""
+    box = page.locator(CHART).bounding_box()
+    x, y = box["x"] + across * box["width"], box["y"] + 0.5 * box["height"]
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x + 40, y + 15, steps=4)
+    page.mouse.up()
 
 
 @pytest.mark.parametrize("page", ["light", "dark"], indirect=True)
@@ -126,13 +138,15 @@ def test_choosing_a_sample_draws_it_and_one_camera_turns_both_clouds(page):
     assert page.locator(".stException").count() == 0
     assert page.locator(".stImage img").count() == 9
 
-    box = page.locator(f"{CLOUDS} .js-plotly-plot").bounding_box()
     for half in (0.25, 0.75):
-        page.mouse.move(box["x"] + half * box["width"], box["y"] + 0.5 * box["height"])
-        page.mouse.down()
-        page.mouse.move(box["x"] + half * box["width"] + 40, box["y"] + 0.5 * box["height"] + 15, steps=4)
-        page.mouse.up()
-        page.wait_for_function(SAME_EYES)
+        before = page.evaluate(EYES)[0]
+        turn(page, half)
+        page.wait_for_function(TURNED_TOGETHER, arg=before)
+    turned = page.evaluate(EYES)[0]
+    page.get_by_role("button", name="Previous").click()
+    page.wait_for_url("**sample=marble%2Ftest%2Fgood%2F000")
+    settled(page)
+    assert page.evaluate(EYES)[0] == pytest.approx(turned, abs=0.05)
 
 
 def test_keys_step_through_the_list_and_hostile_names_stay_text(page):

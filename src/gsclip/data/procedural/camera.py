@@ -47,7 +47,8 @@ class Scene:
     def part_rays(self) -> tuple[Tensor, Tensor]:
         """Origins and directions (3, h * w) of the rays in the part's frame."""
         inverse = self.rotation.T
-        directions = _turn(inverse, self.directions)
+        turned = _turn(inverse, self.directions.numpy().astype(np.float64))
+        directions = torch.from_numpy(turned.astype(np.float32))
         return column(inverse @ -self.position).expand_as(directions), directions
 
 
@@ -69,7 +70,7 @@ def compose(part: Part, rng: np.random.Generator, grid: tuple[int, int]) -> Scen
     cover, best = rng.uniform(*COVER), None
     for angle in rng.uniform(0.0, 360.0, size=ROLLS):
         roll = axis_rotation("z", angle)
-        image = seen[0] @ roll[:2, :2].T
+        image = _turn(roll, np.vstack([seen[0].T, np.ones(len(seen[0]))]))[:2].T
         low, high = image.min(axis=0), image.max(axis=0)
         fitting = LARGEST_SIDE * float(np.min(np.array(grid[::-1]) / (high - low)))
         filling = math.sqrt(cover * grid[0] * grid[1] / seen[1])
@@ -86,7 +87,7 @@ def compose(part: Part, rng: np.random.Generator, grid: tuple[int, int]) -> Scen
     up = roll @ to_sensor @ np.array([0.0, 0.0, 1.0])
     # The table: all x with up . x = level.
     level = float(up @ position) + lowest - rng.uniform(*LIFT) * pitch
-    table = level / (up @ directions)
+    table = level / (up[:, None] * directions).sum(axis=0)
     return Scene(
         rotation=roll @ rotation,
         position=position,
@@ -124,10 +125,9 @@ def _pilot(
     forward /= np.linalg.norm(forward, axis=0)
     upward = np.tile([[0.0], [0.0], [1.0]], (1, len(x)))
     beneath = np.stack([x, y, np.full_like(x, -1.1)]) * part.bound
-    origins = np.concatenate(
-        [np.tile(rotation.T @ [[0.0], [0.0], [-distance]], (1, len(x))), to_table.T @ beneath], axis=1
-    )
-    directions = np.concatenate([rotation.T @ forward, to_table.T @ upward], axis=1)
+    sensor = np.tile(rotation.T @ [[0.0], [0.0], [-distance]], (1, len(x)))
+    origins = np.concatenate([sensor, _turn(to_table.T, beneath)], axis=1)
+    directions = np.concatenate([_turn(rotation.T, forward), _turn(to_table.T, upward)], axis=1)
     hits = _cast_in_ball(part, origins, directions)
     front, below = hits[: len(x)], hits[len(x) :]
     met = np.isfinite(front)
@@ -153,6 +153,7 @@ def _pixel_rays(grid: tuple[int, int], focal: float, middle: np.ndarray) -> np.n
     return np.asarray(rays / np.linalg.norm(rays, axis=0))
 
 
-def _turn(rotation: np.ndarray, vectors: Tensor) -> Tensor:
-    """Rotate (3, n) vectors."""
-    return torch.from_numpy((rotation @ vectors.numpy().astype(np.float64)).astype(np.float32))
+def _turn(rotation: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+    """Rotate (3, n) vectors, the same to the last bit on any number of threads (unlike a matrix product)."""
+    x, y, z = rotation.T[:, :, None]
+    return np.asarray(x * vectors[0] + y * vectors[1] + z * vectors[2])

@@ -1,7 +1,8 @@
 """The procedural data set: scans of parts, flawless and damaged, from numbers alone.
 
 A scan depends on (seed, family, index, defect) and nothing else. Part and pose depend on (seed, family, index), so
-that scans of one index differ in the defect and in the noise.
+that scans of one index differ in the defect and in the noise alone; where no view of that part shows the defect, the
+next part drawn from the same numbers takes its place.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ GOOD_SHARE = 0.4
 MASK_SHARE = (0.004, 0.04)  # of the part's pixels
 AIM_SHARE = (0.006, 0.026)  # drawn from, evenly in the logarithm
 MIN_POINTS_SHARE = 0.002  # of the part's points: defects that a damaged scan shows at least
-SCENES = 6  # parts and poses that are tried before a defect is given up
+SCENES = 12  # parts and poses that are tried before a defect is given up
 SITES = 5  # places in each
 SIZES = 5  # sizes at each place
 CLOSE = 1.5  # times too large or too small: near enough to the size aimed at
