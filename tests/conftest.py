@@ -6,7 +6,15 @@ import pytest
 from jaxtyping import install_import_hook
 
 install_import_hook(
-    ["gsclip.features", "gsclip.prompts", "gsclip.streams", "gsclip.scores", "gsclip.training.losses"],
+    [
+        "gsclip.features.value_attention",
+        "gsclip.prompts",
+        "gsclip.scores.back_projection",
+        "gsclip.scores.scoring",
+        "gsclip.scores.similarity",
+        "gsclip.streams",
+        "gsclip.training.losses",
+    ],
     "beartype.beartype",
 )
 

@@ -111,7 +111,7 @@ def description(metrics: data.Metrics) -> str:
     facts = metrics.data
     note = listed(facts, "backbone_note" if "backbone_note" in facts else "backbone")
     if facts.get("backbone") == "embedded":
-        note = f"**not CLIP**; its figures do not compare with published ones. {note[:1].upper()}{note[1:]}"
+        note = f"**is not CLIP**; its figures do not compare with published ones. {note[:1].upper()}{note[1:]}"
     lines = (
         f"**Tested on** {listed(facts, 'test_categories')}: {listed(facts, 'samples')} samples, "
         f"{listed(facts, 'defective')} of them defective; data set {listed(facts, 'dataset')}.",
@@ -163,7 +163,7 @@ def show_kinds(metrics: data.Metrics) -> None:
     st.markdown("**Kinds of defect** – against good samples")
     columns = {
         "defect": st.column_config.TextColumn("Kind", pinned=True, width=80),
-        "samples": st.column_config.NumberColumn("Samples", width=60),
+        "samples": st.column_config.NumberColumn("Number", width=50),
         "o_auroc": score_column("O-AUROC", METRICS["o_auroc"][1]),
         "point_auroc": score_column("P-AUROC", METRICS["point_auroc"][1]),
     }
@@ -175,7 +175,7 @@ def show_kinds(metrics: data.Metrics) -> None:
 
 def score_column(label: str, explanation: str) -> Any:  # noqa: ANN401 - Streamlit's type is private
     """A narrow column of fractions with three decimals."""
-    return st.column_config.NumberColumn(label, format="%.3f", help=explanation, width=62)
+    return st.column_config.NumberColumn(label, format="%.3f", help=explanation, width=66)
 
 
 def filter_table(key: str, table: pd.DataFrame, column: str, columns: dict[str, Any]) -> None:
@@ -414,7 +414,7 @@ def view_captions(metrics: data.Metrics | None, count: int) -> list[str]:
         angles = camera_angles(str(cameras), count)
     except GsclipError:
         return [f"View {view + 1}" for view in range(count)]
-    return [f"View {view + 1} · {x:+.0f}° about x, {y:+.0f}° about y" for view, (x, y) in enumerate(angles)]
+    return [f"View {view + 1} · {x:.0f}° about x, {y:.0f}° about y" for view, (x, y) in enumerate(angles)]
 
 
 main()

@@ -115,7 +115,7 @@ def test_a_peak_in_space_is_spread_over_its_neighbours():
         assert row[8] > row[9] > row[10] > 0
         assert row[6] > row[5] > row[4] > 0
         np.testing.assert_allclose(row, row[::-1], atol=0.02 * row[7])  # of equally far neighbours some are left out
-    assert smooth[0].max() == smooth[:, 0].max() == 0
+    assert max(smooth[0].max(), smooth[:, 0].max()) < 0.01 * smooth[7, 7]
 
 
 @pytest.mark.parametrize("unit", [1e-3, 1.0, 1e3])
