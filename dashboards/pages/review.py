@@ -163,7 +163,7 @@ def show_kinds(metrics: data.Metrics) -> None:
     st.markdown("**Kinds of defect** – against good samples")
     columns = {
         "defect": st.column_config.TextColumn("Kind", pinned=True, width=80),
-        "samples": st.column_config.NumberColumn("Number", width=50),
+        "samples": st.column_config.NumberColumn("n", help="Samples with this defect.", width=50),
         "o_auroc": score_column("O-AUROC", METRICS["o_auroc"][1]),
         "point_auroc": score_column("P-AUROC", METRICS["point_auroc"][1]),
     }

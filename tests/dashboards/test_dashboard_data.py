@@ -117,6 +117,19 @@ def test_a_sample_that_no_pack_holds_is_refused(workspace, name):
         data.load_inspection(workspace, "ball", name)
 
 
+@pytest.mark.parametrize("category", ["../../secret", "/etc", "..", ".", "", "nul\0byte"])
+def test_a_category_cannot_lead_out_of_the_workspace(workspace, category):
+    with pytest.raises(InputError, match="is no name of a category"):
+        data.load_inspection(workspace, category, NAME)
+
+
+@pytest.mark.parametrize("path", ["data/prepared/ball.h5", "data/views/ball.h5", "outputs/predictions/ball.h5"])
+def test_a_missing_pack_is_named(workspace, path):
+    (workspace / path).unlink()
+    with pytest.raises(InputError, match=f"{path}: not found; run `make demo`"):
+        data.load_inspection(workspace, "ball", NAME)
+
+
 def test_a_pack_cut_short_is_refused(workspace):
     path = workspace / "data/views/ball.h5"
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])

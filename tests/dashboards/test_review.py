@@ -16,6 +16,14 @@ def opened(**query):
     return page.run()
 
 
+@pytest.fixture(scope="module")
+def first_page(run):
+    """The page as it opens; for tests that change nothing."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GSCLIP_WORKSPACE", str(run))
+        return opened()
+
+
 def facts(page):
     """Score, threshold, decision, kind, points and extent of the chosen sample."""
     assert not page.exception
@@ -39,9 +47,9 @@ def markdown(page):
     return " ".join(element.value for element in elements)
 
 
-def test_the_headline_shows_the_figures_beside_random_and_oracle(workspace):
-    page = opened()
-    metrics = json.loads((workspace / "outputs/metrics.json").read_text())
+def test_the_headline_shows_the_figures_beside_random_and_oracle(first_page, run):
+    page = first_page
+    metrics = json.loads((run / "outputs/metrics.json").read_text())
     captions = [caption.value for caption in page.caption]
     assert [metric.label for metric in page.metric][:3] == ["Object AUROC", "Object AP", "Point AUROC"]
     for metric, key in zip(page.metric, metrics["mean"], strict=True):
@@ -53,14 +61,14 @@ def test_the_headline_shows_the_figures_beside_random_and_oracle(workspace):
     assert f"95 % interval {low:.3f}–{high:.3f}" in captions[0]
 
 
-def test_the_headline_says_what_was_trained_on_what(workspace):
-    text = markdown(opened()).replace("\\", "")
+def test_the_headline_says_what_was_trained_on_what(first_page):
+    text = markdown(first_page).replace("\\", "")
     for part in ("ball, marble: 6 samples, 3 of them", "Trained on** pearl: 2 samples", "not CLIP", "one-vs-rest"):
         assert part in text
 
 
-def test_categories_and_samples_come_worst_first(workspace):
-    page = opened()
+def test_categories_and_samples_come_worst_first(first_page):
+    page = first_page
     assert list(page.dataframe[0].value["category"]) == ["ball", "marble"]
     table = page.dataframe[2].value
     assert list(table["name"][:2]) == ["ball/test/good/001", "ball/test/dent/003"]
@@ -78,8 +86,8 @@ def test_samples_that_were_trained_on_are_shown_only_when_asked_for(workspace):
     assert listed(page) == ["pearl/test/dent/001", "pearl/test/good/000"]
 
 
-def test_the_worst_sample_is_shown_first_with_clouds_and_views(workspace):
-    page = opened()
+def test_the_worst_sample_is_shown_first_with_clouds_and_views(first_page):
+    page = first_page
     assert page.query_params["sample"] == "ball/test/good/001"
     assert facts(page) == {
         "Object score": "0.700",
@@ -119,6 +127,7 @@ def test_next_and_previous_follow_the_list(workspace):
     page = opened()
     previous, following = page.button
     assert previous.disabled
+    assert not following.disabled
     following.click().run()
     assert page.query_params["sample"] == "ball/test/dent/003"
     page.button[0].click().run()
@@ -170,18 +179,19 @@ def test_nothing_at_all_gives_the_remedy(tmp_path, monkeypatch):
     assert "outputs/predictions/samples.csv: not found; run `make demo`" in text
 
 
-@pytest.mark.parametrize(
-    "path", ["data/prepared/ball.h5", "data/views/ball.h5", "outputs/predictions/ball.h5", "outputs/metrics.json"]
-)
-def test_a_missing_or_broken_file_leaves_the_rest_of_the_page(workspace, path):
+@pytest.mark.parametrize("path", ["data/views/ball.h5", "outputs/metrics.json"])
+def test_a_missing_file_leaves_the_rest_of_the_page(workspace, path):
     (workspace / path).unlink()
     page = opened()
     assert f"{path}: not found; run `make demo`" in messages(page)
-    assert len(listed(page) if "metrics" not in path else page.dataframe[0].value) == 6
-    (workspace / path).write_bytes(b"\x89HDF\r\n\x1a\n broken")
+    assert 6 in [len(table.value) for table in page.dataframe]
+
+
+def test_a_broken_file_leaves_the_rest_of_the_page(workspace):
+    (workspace / "outputs/predictions/ball.h5").write_bytes(b"\x89HDF\r\n\x1a\n broken")
     page = opened()
-    assert f"{path}: " in messages(page)
-    assert "run `make demo`" in messages(page)
+    assert "outputs/predictions/ball.h5: cannot be read as a pack; run `make demo`" in messages(page)
+    assert len(listed(page)) == 6
 
 
 def test_samples_without_labels_come_by_score(workspace):
@@ -207,11 +217,3 @@ def test_hostile_names_are_shown_as_they_are(workspace):
     assert "\\<img" in text
     for active in ("<img", "](", ":red[", "$a$"):
         assert active not in text.replace(f"\\{active}", "")
-
-
-@pytest.mark.parametrize("category", ["../../secret", "/etc", "..", ""])
-def test_a_category_cannot_lead_out_of_the_workspace(workspace, category):
-    path = workspace / "outputs/predictions/samples.csv"
-    table = pd.read_csv(path).assign(category=category)
-    table.to_csv(path, index=False)
-    assert "is no name of a category" in messages(opened())
