@@ -122,6 +122,34 @@ def test_one_broken_scan_never_stops_a_batch(model, scans, tmp_path):
     assert [Path(name).name for name in rejected["name"]] == ["empty.ply", "text.ply"]
 
 
+def test_errors_of_other_libraries_reject_one_scan_only(scans, tmp_path):
+    damaged = tmp_path / "damaged.npz"
+    np.savez_compressed(damaged, np.random.default_rng(0).normal(size=(500, 3)))
+    content = bytearray(damaged.read_bytes())
+    content[2000:2100] = bytes(100)
+    damaged.write_bytes(content)
+    faces = tmp_path / "faces.off"
+    faces.write_text("OFF\n3 1 0\n0 0 0\n1 0 0\n0 1 0\n3 0 1 7\n")
+    result = run("render", damaged, faces, scans / "elbow.tiff", "--output", tmp_path / "out", "--views", 1)
+    assert result.exit_code == 2
+    assert (tmp_path / "out" / "elbow" / "rendered_0.png").is_file()
+    assert len(pd.read_csv(tmp_path / "out" / "rejected.csv")) == 2
+
+
+def test_output_that_is_a_file_is_one_line(scans, tmp_path):
+    (tmp_path / "file").touch()
+    result = run("render", scans / "elbow.tiff", "--output", tmp_path / "file")
+    assert result.exit_code == 2
+    assert "choose another folder" in result.output
+
+
+def test_results_are_no_scans(model, scans, tmp_path):
+    shutil.copy(scans / "elbow.tiff", tmp_path)
+    for _ in range(2):
+        assert run("score", tmp_path, "--model", model, "--output", tmp_path / "out").exit_code == 0
+    assert pd.read_csv(tmp_path / "out" / "samples.csv")["name"].tolist() == ["elbow"]
+
+
 def test_missing_model_and_unknown_data_set_are_one_line(scans, tmp_path, model):
     for result in (
         run("score", scans / "elbow.tiff", "--model", tmp_path / "nothing", "--output", tmp_path),

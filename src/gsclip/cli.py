@@ -23,6 +23,10 @@ class _Group(TyperGroup):
         except GsclipError as error:
             print(f"gsclip: {error}", file=sys.stderr)
             raise typer.Exit(2) from None
+        except OSError as error:
+            place, problem = error.filename or "output", error.strerror or error
+            print(f"gsclip: {place}: {problem}; choose another folder", file=sys.stderr)
+            raise typer.Exit(2) from None
 
 
 app = typer.Typer(
@@ -43,7 +47,7 @@ Model = Annotated[Path, typer.Option(help="Folder of a trained model, such as mo
 
 @app.callback()
 def main(verbose: Annotated[bool, typer.Option("--verbose", help="Tell what happens to each scan.")] = False) -> None:
-    """Set logging and determinism up."""
+    """Set logging up."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("gsclip").setLevel(logging.DEBUG if verbose else logging.INFO)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import tempfile
 import time
 from collections import Counter
@@ -21,7 +22,7 @@ from gsclip.data.preparation import prepare_sample
 from gsclip.data.sample import Sample
 from gsclip.data.scan_files import SCAN_EXTENSIONS, read_scan
 from gsclip.detector import Detector
-from gsclip.errors import GsclipError, InputError
+from gsclip.errors import GsclipError, InputError, unexpected
 from gsclip.metrics.sample_scores import SampleScores, sample_scores
 from gsclip.metrics.table import evaluate_samples
 from gsclip.monitoring.rows import sample_row, samples_table
@@ -38,12 +39,15 @@ SAMPLES_FILE = "samples.csv"
 REJECTED_FILE = "rejected.csv"
 DECISIONS = ("normal", "abnormal")
 
+_log = logging.getLogger(__name__)
 
-def find_scans(paths: Sequence[Path]) -> dict[str, Path]:
+
+def find_scans(paths: Sequence[Path], output: Path | None = None) -> dict[str, Path]:
     """Name every scan: by its file name without extension, with as many folders before it as make names unique.
 
     Args:
         paths: files, or folders that are searched for files of a known extension.
+        output: folder of the results; what lies in it is no scan, nor are hidden files.
 
     Raises:
         InputError: when a folder holds no scan.
@@ -51,7 +55,13 @@ def find_scans(paths: Sequence[Path]) -> dict[str, Path]:
     files: list[Path] = []
     for path in paths:
         if path.is_dir():
-            found = sorted(file for file in path.rglob("*") if file.suffix.lower() in SCAN_EXTENSIONS)
+            found = sorted(
+                file
+                for file in path.rglob("*")
+                if file.suffix.lower() in SCAN_EXTENSIONS
+                and not file.name.startswith(".")
+                and (output is None or not file.resolve().is_relative_to(output.resolve()))
+            )
             if not found:
                 raise InputError(path, "the folder holds no scans", f"known are {', '.join(SCAN_EXTENSIONS)}")
             files.extend(found)
@@ -95,7 +105,7 @@ def render_files(
                 angles=np.array(angles, dtype=np.float32),
             )
 
-    return _for_each(find_scans(paths), output, render)
+    return _for_each(find_scans(paths, output), output, render)
 
 
 def score_files(paths: Sequence[Path], model: Path, output: Path) -> list[GsclipError]:
@@ -104,7 +114,7 @@ def score_files(paths: Sequence[Path], model: Path, output: Path) -> list[Gsclip
     Returns:
         Why scans were rejected; they are listed in ``rejected.csv`` too.
     """
-    scans = find_scans(paths)
+    scans = find_scans(paths, output)
     detector = Detector.from_pretrained(model)
     rows: list[dict[str, Any]] = []
 
@@ -166,6 +176,9 @@ def evaluate_dataset(
     index = mvtec3d.mvtec_3d_ad_index(root, categories)
     detector = Detector.from_pretrained(model)
     index["role"] = [_role(detector, dataset, category) for category in index["category"]]
+    left_out = sorted(set(index.loc[index["role"] == AUXILIARY, "category"]))
+    if left_out:
+        _log.warning("left out, since the model was trained on them: %s", ", ".join(left_out))
     index = index[index["role"] == TEST]
     if index.empty:
         raise InputError(root, "the model was trained on all of these categories", "evaluate others")
@@ -185,6 +198,7 @@ def evaluate_dataset(
                     "dataset": dataset,
                     "split": "test",
                     "test_categories": sorted(set(samples["category"])),
+                    "left_out": left_out,
                     "rejected": len(rejected),
                     **detector.config.facts(),
                 },
@@ -237,8 +251,8 @@ def _predict_index(
                 views = detector.render(sample)
                 tokens = detector.encode(views)
                 prediction = detector.predict(sample, views, tokens)
-            except GsclipError as error:
-                rejected.append(error)
+            except Exception as error:  # one broken scan never stops a batch
+                rejected.append(unexpected(name, error))
                 continue
             predictions.add(name, prediction)
             rows.append(sample_row(identity, sample, views, tokens, prediction, detector.config.threshold))
@@ -274,8 +288,10 @@ def _for_each(scans: Mapping[str, Path], output: Path, work: Callable[[str, Path
     for name, path in tqdm(scans.items(), unit="scan", disable=len(scans) < 2, mininterval=2):
         try:
             work(name, path)
-        except GsclipError as error:
-            rejected.append(error)
+        except OSError:  # of the output: the next scan would fail, too
+            raise
+        except Exception as error:  # one broken scan never stops a batch
+            rejected.append(unexpected(path, error))
     write_csv(output / REJECTED_FILE, _rejected_table(rejected))
     return rejected
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 
@@ -12,6 +13,15 @@ class GsclipError(Exception):
 def one_line(error: Exception, longest: int = 200) -> str:
     """Message of another library's error, on one line."""
     return " ".join(str(error).split())[:longest]
+
+
+def unexpected(where: object, error: Exception) -> GsclipError:
+    """Turn any other error of one item of a batch into a rejection; the traceback goes to the log at debug level."""
+    if isinstance(error, GsclipError):
+        return error
+    logging.getLogger(__name__).debug("%s", where, exc_info=error)
+    problem = f"cannot be used ({type(error).__name__}: {one_line(error)})"
+    return InputError(str(where), problem, "check the file; --verbose tells more")
 
 
 class InputError(GsclipError):

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from gsclip.errors import InputError
 
 PARAMS_FILE = "params.yaml"
+LONGEST_PROMPT = 70  # of the 77 tokens of CLIP's context; start, shape token, words and end take the others
 
 
 class _Group(BaseModel):
@@ -39,6 +40,9 @@ class PrepareParams(_Group):
         both = sorted(set(self.auxiliary_categories) & set(self.test_categories))
         if both:
             raise ValueError(f"{', '.join(both)} cannot be both auxiliary and test: the score would not be zero-shot")
+        for categories in (self.auxiliary_categories, self.test_categories):
+            if len(set(categories)) < len(categories):
+                raise ValueError("a category is named twice")
         return self
 
 
@@ -78,8 +82,18 @@ class Stage1Params(_Group):
     defect_tokens: int = Field(ge=1)
     epochs: int = Field(ge=0)
     batch_size: int = Field(ge=1)
-    learning_rate: float = Field(gt=0)
+    learning_rate: float = Field(gt=0, le=1)
     seed: int
+
+    @model_validator(mode="after")
+    def _fitting(self) -> Stage1Params:
+        if self.deep_tokens > self.context_tokens:
+            raise ValueError("deep_tokens replace context_tokens: there cannot be more of them")
+        if self.defect_tokens > self.outliers:
+            raise ValueError("defect_tokens are taken from the outliers: there cannot be more of them")
+        if self.context_tokens + self.defect_tokens > LONGEST_PROMPT:
+            raise ValueError(f"context_tokens and defect_tokens together exceed {LONGEST_PROMPT}")
+        return self
 
 
 class Stage2Params(_Group):
@@ -93,7 +107,7 @@ class Stage2Params(_Group):
     consistency_weight: float = Field(ge=0, description="alpha; 0 switches L_con off")
     epochs: int = Field(ge=0)
     batch_size: int = Field(ge=1)
-    learning_rate: float = Field(gt=0)
+    learning_rate: float = Field(gt=0, le=1)
     seed: int
 
 
@@ -129,6 +143,12 @@ class Params(_Group):
     predict: PredictParams
     evaluate: EvaluateParams
     report: ReportParams
+
+    @model_validator(mode="after")
+    def _enough_points(self) -> Params:
+        if self.stage1.outliers > self.features.cloud_points:
+            raise ValueError("stage1.outliers exceed features.cloud_points")
+        return self
 
 
 def load_params(path: str | Path = PARAMS_FILE) -> Params:

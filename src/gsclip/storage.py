@@ -59,9 +59,11 @@ def atomic_directory(path: str | Path) -> Iterator[Path]:
     try:
         yield temporary
         temporary.chmod(0o755)
+        old = temporary.with_name(temporary.name + ".old")
         if path.exists():
-            shutil.rmtree(path)
+            path.replace(old)  # a rename: the old content is never half there
         temporary.replace(path)
+        shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

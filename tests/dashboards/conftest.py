@@ -1,7 +1,6 @@
 import shutil
 
 import pytest
-
 from tests.dashboards.spheres import CATEGORIES, write_workspace
 
 

@@ -99,9 +99,11 @@ def test_same_inputs_give_the_same_bytes(project):
 
 
 def test_experiment_changes_a_parameter_and_compares(project):
-    call(project, "dvc", "exp", "run", "--quiet", "-S", "predict.map_weight=1.0")
+    call(project, "dvc", "exp", "run", "--quiet", "-S", "predict.map_weight=1.0", "-S", "stage2.depth_stream=false")
     changed = json.loads(call(project, "dvc", "params", "diff", "--json"))
     assert changed["params.yaml"]["predict.map_weight"]["new"] == 1.0
     assert json.loads(call(project, "dvc", "exp", "show", "--json"))
     config = json.loads((project / "models/gsclip/config.json").read_text())
     assert config["predict"]["map_weight"] == 1.0
+    assert Detector.from_pretrained(project / "models/gsclip").depth_stream is None
+    assert pd.read_csv(project / "outputs/curves/stage2.csv").empty

@@ -11,7 +11,9 @@ import pandas as pd
 from gsclip.data import mvtec3d
 from gsclip.data.index import validate_index
 from gsclip.data.procedural import dataset as procedural
+from gsclip.data.procedural.families import FAMILIES, categories
 from gsclip.data.sample import Scan
+from gsclip.errors import InputError
 from gsclip.params import PrepareParams
 
 AUXILIARY, TEST = "auxiliary", "test"
@@ -37,6 +39,13 @@ def role(category: str, auxiliary_categories: Sequence[str]) -> str:
 
 
 def _procedural_index(params: PrepareParams) -> pd.DataFrame:
+    for category in (*params.auxiliary_categories, *params.test_categories):
+        if category in FAMILIES and FAMILIES[category].role == "backbone":
+            raise InputError(
+                f"prepare: {category}",
+                "trained the embedded backbone, so that its scores would not be zero-shot",
+                f"choose among {', '.join((*categories('auxiliary'), *categories('test')))}",
+            )
     parts = [
         procedural.procedural_index(params.auxiliary_categories, params.auxiliary_samples, params.seed, "train"),
         procedural.procedural_index(

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from gsclip.data.datasets import DATASETS
 from gsclip.data.preparation import prepare_sample
 from gsclip.data.sample import Sample
-from gsclip.errors import GsclipError
+from gsclip.errors import GsclipError, unexpected
 from gsclip.parallel import ordered_map
 from gsclip.params import PrepareParams
 from gsclip.storage import write_csv, write_pack
@@ -50,21 +50,22 @@ def prepare_dataset(params: PrepareParams, folder: Path) -> pd.DataFrame:
     accepted = index[~index["name"].isin([entry["name"] for entry in rejected])].reset_index(drop=True)
     write_csv(folder / REJECTED_FILE, pd.DataFrame(rejected, columns=["name", "problem"]))
     write_csv(folder / INDEX_FILE, accepted)
-    _check(index, accepted, rejected, params.rejected_share_limit, folder)
+    _check(index, accepted, rejected, params.rejected_share_limit)
     return accepted
 
 
 def _prepare_row(params: PrepareParams, row: pd.Series) -> Sample | GsclipError:
     try:
         return prepare_sample(DATASETS[params.dataset].read(params.root, row, params.seed), row["name"])
-    except GsclipError as error:
-        return error
+    except Exception as error:  # one broken scan never stops a batch
+        return unexpected(row["name"], error)
 
 
 def _check(
-    index: pd.DataFrame, accepted: pd.DataFrame, rejected: list[dict[str, str]], limit: float, folder: Path
+    index: pd.DataFrame, accepted: pd.DataFrame, rejected: list[dict[str, str]], limit: float
 ) -> None:
-    remedy = f"see {folder / REJECTED_FILE}"
+    first = "; ".join(entry["problem"] for entry in rejected[:3])
+    remedy = f"the first: {first}"
     if len(rejected) > limit * len(index):
         raise GsclipError(
             f"{len(rejected)} of {len(index)} samples are rejected, more than prepare.rejected_share_limit; {remedy}"

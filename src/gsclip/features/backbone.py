@@ -92,6 +92,19 @@ def load_backbone(name: str = EMBEDDED, weights: str = "", weights_sha256: str =
     return _describe(name, clip, name, f"{name} with weights {weights} through open_clip")
 
 
+def check_fit(backbone: Backbone, image_size: int, local_layers: tuple[int, ...]) -> None:
+    """Check parameters against a backbone.
+
+    Raises:
+        GsclipError: naming the parameter that does not fit.
+    """
+    if image_size != backbone.image_size:
+        raise GsclipError(f"render.image_size: {image_size}, but {backbone.name} takes {backbone.image_size}")
+    blocks = len(backbone.clip.visual.transformer.resblocks)
+    if not all(1 <= layer <= blocks for layer in local_layers):
+        raise GsclipError(f"features.local_layers: {list(local_layers)}, but {backbone.name} has layers 1 to {blocks}")
+
+
 def embedded_folder() -> Path:
     """Folder in the package that holds the embedded backbone's configuration and weights."""
     return Path(str(files("gsclip.features") / "embedded"))

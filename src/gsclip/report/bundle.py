@@ -152,7 +152,8 @@ def _read_table(path: Path, columns: tuple[str, ...], text: tuple[str, ...] = ()
     missing = [column for column in columns if column not in table]
     if missing:
         raise InputError(path, f"lacks the column {', '.join(missing)}", REMEDY)
-    broken = [column for column in columns if column not in text and not is_numeric_dtype(table[column])]
+    numbers = [column for column in columns if column not in text and len(table)]
+    broken = [column for column in numbers if not is_numeric_dtype(table[column])]
     if broken:
         raise InputError(path, f"has text in the column {', '.join(broken)}", REMEDY)
     return table.fillna(dict.fromkeys(text, ""))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tqdm import tqdm
 
 from gsclip.data.sample import Sample
-from gsclip.features.backbone import load_backbone
+from gsclip.features.backbone import check_fit, load_backbone
 from gsclip.features.encode import rendered_tokens
 from gsclip.params import Params
 from gsclip.prompts.grouping import group_points
@@ -19,6 +19,7 @@ def features(params: Params) -> None:
     index = common.index()
     config = params.features
     backbone = load_backbone(*config.backbone_arguments)
+    check_fit(backbone, params.render.image_size, config.local_layers)
     with (
         atomic_directory(common.FEATURES) as folder,
         tqdm(total=len(index), desc="features", mininterval=5) as progress,

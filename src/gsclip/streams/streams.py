@@ -14,6 +14,7 @@ from gsclip.streams.refinement import SynergisticRefinement
 
 REFINEMENT_FILE = "refinement.safetensors"
 DEPTH_STREAM_FOLDER = "depth_stream"
+ADAPTER_FILE = "adapter_model.safetensors"
 
 
 def build_streams(backbone: Backbone, stage2: Stage2Params) -> tuple[VisualEncoder, SynergisticRefinement]:
@@ -35,15 +36,24 @@ def load_streams(
     Raises:
         InputError: when the weights are missing or do not fit.
     """
+    from peft import get_peft_model_state_dict
+    from safetensors.torch import load_file
+
     if not stage2.depth_stream:
         return None, None
     refinement = SynergisticRefinement(backbone.dimension)
     load_module(refinement, folder / REFINEMENT_FILE)
     adapter = folder / DEPTH_STREAM_FOLDER
-    if not adapter.is_dir():  # PEFT would look for it on a hub
+    if not (adapter / ADAPTER_FILE).is_file():  # PEFT would look for it on a hub, or for a pickle
         raise InputError(adapter, "adapter of the depth stream not found", TRAIN_AGAIN)
     try:
-        return load_depth_stream(backbone.clip.visual, str(adapter)), refinement
+        depth_stream = load_depth_stream(backbone.clip.visual, str(adapter))
+        # PEFT only warns of missing keys, and their LoRA would start afresh.
+        expected = set(get_peft_model_state_dict(depth_stream))
+        stored = set(load_file(adapter / ADAPTER_FILE))
+        if stored != expected:
+            raise ValueError(f"{ADAPTER_FILE} lacks or adds {', '.join(sorted(stored ^ expected)[:3])}")
+        return depth_stream, refinement
     except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
         raise InputError(adapter, f"cannot be loaded ({one_line(error)})", TRAIN_AGAIN) from error
 

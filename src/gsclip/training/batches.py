@@ -81,7 +81,7 @@ class TrainingData:
         tokens = np.stack([self._pack(name).tokens[name].tokens for name in names])
         return Batch(
             names=list(names),
-            labels=torch.tensor([bool(mask.any()) for mask in point_masks]).long(),
+            labels=torch.tensor([name.split("/")[2] != "good" for name in names]).long(),
             view_labels=masks.flatten(2).any(-1).long(),
             masks=masks,
             depth=torch.stack([depth_images(view) for view in views]),

@@ -91,7 +91,7 @@ def train(
             {"epoch": epoch, **{name: value / len(order) for name, value in sums.items()}, "learning_rate": rate}
         )
         checkpoint.save(_state(modules, optimizer, scheduler, curve))
-    return pd.DataFrame(curve)
+    return pd.DataFrame(curve) if curve else empty_curve()
 
 
 def empty_curve() -> pd.DataFrame:
