@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 import torch
 from torch.nn import functional
@@ -187,3 +189,22 @@ def test_a_saved_adapter_gives_the_same_tokens(visual, stream, tmp_path):
     with torch.no_grad():
         assert torch.equal(tokens_of(loaded, images()), tokens_of(stream, images()))
         assert not torch.equal(tokens_of(loaded, images()), tokens_of(visual, images()))
+
+
+def test_an_adapter_that_lacks_weights_is_refused(tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    from gsclip.errors import InputError
+    from gsclip.features.backbone import load_backbone
+    from gsclip.params import load_params
+    from gsclip.streams.streams import ADAPTER_FILE, DEPTH_STREAM_FOLDER, build_streams, load_streams, save_streams
+
+    stage2 = load_params(Path(__file__).parents[2] / "params.yaml").stage2
+    backbone = load_backbone()
+    save_streams(tmp_path, *build_streams(backbone, stage2))
+    load_streams(tmp_path, backbone, stage2)
+    adapter = tmp_path / DEPTH_STREAM_FOLDER / ADAPTER_FILE
+    weights = load_file(adapter)
+    save_file({name: weights[name] for name in sorted(weights)[1:]}, adapter)
+    with pytest.warns(UserWarning, match="missing"), pytest.raises(InputError, match="lacks or adds"):
+        load_streams(tmp_path, backbone, stage2)
