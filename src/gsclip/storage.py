@@ -149,8 +149,9 @@ class PackWriter(Generic[Record]):
             if value is None:
                 continue
             if isinstance(value, np.ndarray):
-                compress = "lzf" if value.size > 1024 else None
-                group.create_dataset(field.name, data=value, compression=compress, shuffle=compress is not None)
+                # gzip: what lzf writes depends on memory it does not initialise, not on the data alone.
+                compress = {"compression": "gzip", "compression_opts": 1, "shuffle": True} if value.size > 1024 else {}
+                group.create_dataset(field.name, data=value, **compress)
             else:
                 group.attrs[field.name] = value
 
