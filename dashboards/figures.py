@@ -175,7 +175,8 @@ def _scale_bar(opacity: float, limits: Range) -> go.Scatter3d:
         "yanchor": "bottom",
         "len": 0.36,
         "thickness": 10,
-        "tickvals": list(np.linspace(*limits, 5).round(2)),
+        "tickvals": list(np.linspace(*limits, 5)),
+        "tickformat": ".3f",
     }
     marker = {
         "color": [limits[0]],

@@ -49,7 +49,7 @@ def main() -> None:
         return
     choose_from_url(list(samples["name"]))
     set_filters(samples)
-    categories, kinds, histogram = st.columns([11, 6, 7], gap="medium")
+    categories, kinds, histogram = st.columns([11, 6.5, 6.5], gap="medium")
     if metrics is not None:
         with categories:
             show_categories(root)
@@ -162,8 +162,8 @@ def show_kinds(metrics: data.Metrics) -> None:
     """Kinds of defect, worst first; a click on a row filters the samples."""
     st.markdown("**Kinds of defect** – against good samples")
     columns = {
-        "defect": st.column_config.TextColumn("Kind", pinned=True, width=80),
-        "samples": st.column_config.NumberColumn("n", help="Samples with this defect.", width=50),
+        "defect": st.column_config.TextColumn("Kind", pinned=True, width=108),
+        "samples": st.column_config.NumberColumn("n", help="Samples with this defect.", width=40),
         "o_auroc": score_column("O-AUROC", METRICS["o_auroc"][1]),
         "point_auroc": score_column("P-AUROC", METRICS["point_auroc"][1]),
     }
@@ -340,7 +340,7 @@ def show_facts(row: pd.Series) -> None:
         "Points": f"{int(row['points']):,}",
         "Extent x × y × z": " × ".join(f"{row[f'extent_{axis}']:.3g}" for axis in "xyz"),
     }
-    for column, (label, value) in zip(st.columns([1, 1, 1.7, 1.1, 1, 2]), facts.items(), strict=True):
+    for column, (label, value) in zip(st.columns([0.9, 0.9, 1.9, 1.5, 0.8, 2]), facts.items(), strict=True):
         column.caption(label)
         column.text(value)
 
@@ -350,16 +350,17 @@ def choose_colours(samples: pd.DataFrame) -> None:
     from gsclip.report.gallery import score_range
 
     low, high = score_range(samples)
-    initial = (max(np.floor(low * 100) / 100, 0.0), min(np.ceil(high * 100) / 100, 1.0))
+    step = 0.01 if high > 0.1 else 0.001
+    initial = (float(np.floor(low / step) * step), float(np.ceil(high / step) * step))
     left, right = st.columns(2, gap="medium")
-    left.slider("Colour range of the scores, one for all samples", 0.0, 1.0, initial, 0.01, key="limits")
+    left.slider("Colour range of the scores, one for all samples", 0.0, initial[1], initial, step, "%.3f", key="limits")
     right.slider("Opacity of the scores over the surface", 0.0, 1.0, 0.6, 0.05, key="opacity")
 
 
 def colour_limits() -> figures.Range:
     """Scores at the ends of the colour scale, the same for every sample."""
-    low, high = st.session_state.get("limits", (0.0, 1.0))
-    return (low, high) if high > low else (max(low - 0.01, 0.0), min(high + 0.01, 1.0))
+    low, high = st.session_state["limits"]
+    return (low, high) if high > low else (low - 0.001, high + 0.001)
 
 
 @st.fragment
