@@ -251,9 +251,9 @@ def _read_inspection(root: str, category: str, name: str, stamps: tuple[Stamp, .
     from gsclip.report.overlays import anomaly_maps
 
     prepared, viewed, predicted = _packs(category)
-    sample = _record(root, prepared, Sample, name, ("points", "normals", "mask"))
-    views = _record(root, viewed, Views, name, ("rendered", "depth", "foreground", "mask"))
-    prediction = _record(root, predicted, Prediction, name, None)
+    sample = _record(root, prepared, Sample, name)
+    views = _record(root, viewed, Views, name)
+    prediction = _record(root, predicted, Prediction, name)
     _check_shapes(predicted, name, sample, views, prediction)
     shown = np.linspace(0, len(sample.points) - 1, min(len(sample.points), MAX_POINTS)).round().astype(int)
     return Inspection(
@@ -270,9 +270,9 @@ def _read_inspection(root: str, category: str, name: str, stamps: tuple[Stamp, .
     )
 
 
-def _record(root: str, path: str, kind: type[Record], name: str, fields: tuple[str, ...] | None) -> Record:
+def _record(root: str, path: str, kind: type[Record], name: str) -> Record:
     with _explained(path), Pack(Path(root) / path, kind) as pack:
-        return pack.read(name, fields)
+        return pack.read(name)
 
 
 def _check_shapes(path: str, name: str, sample: Sample, views: Views, prediction: Prediction) -> None:

@@ -22,7 +22,7 @@ GAP = 6  # pixels between the two images of a view
 
 Range = tuple[float, float]
 
-_DISTANCE = 1.6  # the part stays whole in scenes higher than wide
+_DISTANCE = 1.45  # the part stays whole in scenes higher than wide
 # Sensor frame: x to the right, y down, z away. The eye is where the sensor was; "up" is -y.
 VIEWPOINTS: Mapping[str, Mapping[str, tuple[float, float, float]]] = MappingProxyType({
     "Sensor": {"eye": (0, 0, -1), "up": (0, -1, 0)},

@@ -49,7 +49,7 @@ def main() -> None:
         return
     choose_from_url(list(samples["name"]))
     set_filters(samples)
-    categories, kinds, histogram = st.columns([11, 6.5, 6.5], gap="medium")
+    categories, kinds, histogram = st.columns([10.7, 6.3, 7], gap="medium")
     if metrics is not None:
         with categories:
             show_categories(root)
@@ -340,7 +340,7 @@ def show_facts(row: pd.Series) -> None:
         "Points": f"{int(row['points']):,}",
         "Extent x × y × z": " × ".join(f"{row[f'extent_{axis}']:.3g}" for axis in "xyz"),
     }
-    for column, (label, value) in zip(st.columns([0.9, 0.9, 1.9, 1.5, 0.8, 2]), facts.items(), strict=True):
+    for column, (label, value) in zip(st.columns([1.15, 0.9, 1.85, 1.35, 0.8, 1.95]), facts.items(), strict=True):
         column.caption(label)
         column.text(value)
 

@@ -32,7 +32,7 @@ def images(side=20):
 
 def test_view_image_without_opacity_shows_the_surface_alone():
     rendered, depth, foreground, anomaly_map = images()
-    image = np.array(figures.view_image(rendered, depth, foreground, anomaly_map, opacity=0, limits=(0, 1)))
+    image = np.array(figures.view_image(rendered, depth, foreground, anomaly_map, opacity=0.0, limits=(0.0, 1.0)))
     assert image.shape == (20, 2 * 20 + figures.GAP, 4)
     assert (image[:, :20][foreground] == [90, 90, 90, 255]).all()
     assert (image[:, -20:][foreground] == [200, 200, 200, 255]).all()
@@ -40,8 +40,8 @@ def test_view_image_without_opacity_shows_the_surface_alone():
 
 def test_view_image_lays_the_map_over_the_foreground_alone():
     rendered, depth, foreground, anomaly_map = images()
-    image = np.array(figures.view_image(rendered, depth, foreground, anomaly_map, opacity=1, limits=(0, 1)))
-    expected = colours(anomaly_map, (0, 1))
+    image = np.array(figures.view_image(rendered, depth, foreground, anomaly_map, opacity=1.0, limits=(0.0, 1.0)))
+    expected = colours(anomaly_map, (0.0, 1.0))
     for half in (image[:, :20], image[:, -20:]):
         np.testing.assert_array_equal(half[foreground][:, :3], expected[foreground])
         assert (half[~foreground][:, 3] == 0).all()
@@ -52,7 +52,7 @@ def test_view_image_outlines_the_ground_truth_without_covering_it():
     rendered, depth, foreground, anomaly_map = images()
     truth = np.zeros_like(foreground)
     truth[8:11, 8:11] = True
-    options = {"opacity": 0.5, "limits": (0, 1)}
+    options = {"opacity": 0.5, "limits": (0.0, 1.0)}
     plain = np.array(figures.view_image(rendered, depth, foreground, anomaly_map, **options))
     outlined = np.array(figures.view_image(rendered, depth, foreground, anomaly_map, **options, truth=truth))
     changed = (plain != outlined).any(axis=-1)[:, :20]
@@ -98,7 +98,7 @@ def test_viewpoints_stand_upright_on_the_side_of_the_sensor(viewpoint):
 def test_the_colour_of_a_score_does_not_depend_on_the_other_scores():
     low_part, high_part = cloud([0.5, 0.1, 0.2]), cloud([0.5, 0.9, 0.95])
     np.testing.assert_array_equal(colours_of(low_part.data[0])[0], colours_of(high_part.data[0])[0])
-    expected = colours(np.array([0.1, 0.5, 0.9]), (0, 1))
+    expected = colours(np.array([0.1, 0.5, 0.9]), (0.0, 1.0))
     drawn = colours_of(cloud([0.1, 0.5, 0.9]).data[0])
     assert np.abs(drawn - expected).max() <= figures.COLOUR_STEP
 
@@ -121,7 +121,8 @@ def test_the_title_tells_what_is_known(mask, title):
 def test_surfaces_seen_edge_on_are_darker():
     normals = np.array([[0.0, 0.0, -1.0], [1.0, 0.0, 0.0]])
     points = np.array([[0.0, 0, 0], [1.0, 1, 1]])
-    figure = figures.cloud_figure(points, normals, np.zeros(2), None, viewpoint="Sensor", opacity=0.5, limits=(0, 1))
+    style = {"viewpoint": "Sensor", "opacity": 0.5, "limits": (0.0, 1.0)}
+    figure = figures.cloud_figure(points, normals, np.zeros(2), None, **style)
     for trace in figure.data[:2]:
         frontal, edge = colours_of(trace)
         assert (edge < 0.7 * frontal).all()
