@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from gsclip.errors import GsclipError, InputError
+from gsclip.errors import GsclipError, InputError, one_line
 
 DVC_FILE = "dvc.yaml"
 LOCK_FILE = "dvc.lock"
@@ -165,7 +165,7 @@ def _load(path: str | Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(path, f"cannot be read ({' '.join(str(error).split())})", "restore it from git") from error
+        raise InputError(path, f"cannot be read ({one_line(error, None)})", "restore it from git") from error
     if not isinstance(content, dict):
         raise InputError(path, "is no mapping", "restore it from git")
     return content

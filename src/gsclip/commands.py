@@ -19,13 +19,14 @@ from tqdm import tqdm
 from gsclip.data import mvtec3d
 from gsclip.data.datasets import AUXILIARY, TEST
 from gsclip.data.preparation import prepare_sample
+from gsclip.data.preparing import REJECTED_FILE
 from gsclip.data.sample import Sample
 from gsclip.data.scan_files import SCAN_EXTENSIONS, read_scan
 from gsclip.detector import Detector
 from gsclip.errors import GsclipError, InputError, unexpected
 from gsclip.metrics.sample_scores import SampleScores, sample_scores
 from gsclip.metrics.table import evaluate_samples
-from gsclip.monitoring.rows import sample_row, samples_table
+from gsclip.monitoring.rows import SAMPLES_FILE, sample_row, samples_table
 from gsclip.report.content import Run
 from gsclip.report.gallery import GalleryItem, add_localisation, draw, evaluated_rows, score_range
 from gsclip.report.overlays import colours
@@ -35,9 +36,8 @@ from gsclip.storage import Pack, atomic_directory, atomic_path, write_csv, write
 from gsclip.views.cameras import camera_angles
 from gsclip.views.renderer import render_views
 
-SAMPLES_FILE = "samples.csv"
-REJECTED_FILE = "rejected.csv"
 DECISIONS = ("normal", "abnormal")
+_SAMPLES, _PREDICTIONS = "samples.h5", "predictions.h5"
 
 _log = logging.getLogger(__name__)
 
@@ -184,11 +184,14 @@ def evaluate_dataset(
         raise InputError(root, "the model was trained on all of these categories", "evaluate others")
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.stem}.") as folder:
-        scratch = Path(folder) / "predictions.h5"
+        scratch = Path(folder)
         rejected, rows = _predict_index(detector, index, root, scratch)
         samples = samples_table(rows)
-        with Pack(scratch, Prediction) as predictions:
-            reader = _Reader(detector, root, index, predictions)
+        with (
+            Pack(scratch / _SAMPLES, Sample) as prepared,
+            Pack(scratch / _PREDICTIONS, Prediction) as predictions,
+        ):
+            reader = _Reader(detector, prepared, predictions)
             if not rows:
                 raise InputError(root, f"none of {len(index)} scans can be used", str(rejected[0]))
             metrics = evaluate_samples(
@@ -210,40 +213,34 @@ def evaluate_dataset(
 
 
 class _Reader:
-    """Reads samples of an index again, one at a time, with their predictions."""
+    """Reads samples and their predictions, one at a time."""
 
-    def __init__(
-        self, detector: Detector, root: Path, index: pd.DataFrame, predictions: Pack[Prediction]
-    ) -> None:
-        self._detector, self._root, self._predictions = detector, root, predictions
-        self._rows = {row["name"]: row for _, row in index.iterrows()}
-
-    def sample(self, name: str) -> Sample:
-        return prepare_sample(mvtec3d.read_row(self._root, self._rows[name]), name)
+    def __init__(self, detector: Detector, samples: Pack[Sample], predictions: Pack[Prediction]) -> None:
+        self._detector, self._samples, self._predictions = detector, samples, predictions
 
     def item(self, row: Mapping[str, Any]) -> GalleryItem:
-        sample = self.sample(row["name"])
+        sample = self._samples[row["name"]]
         return GalleryItem(sample, self._detector.render(sample), self._predictions[row["name"]], row)
 
     def scores(self, samples: pd.DataFrame) -> Iterator[SampleScores]:
         for row in samples.sort_values(["category", "name"]).to_dict("records"):
             name = row["name"]
             yield sample_scores(
-                name, row["category"], row["defect"], int(row["label"]), self._predictions[name], self.sample(name)
+                name, row["category"], row["defect"], int(row["label"]), self._predictions[name], self._samples[name]
             )
 
     def localised(self, samples: pd.DataFrame) -> Iterator[tuple[str, np.ndarray | None, np.ndarray]]:
         for name in samples["name"]:
-            yield name, self.sample(name).mask, self._predictions[name].point_scores
+            yield name, self._samples.read(name, ("mask",)).mask, self._predictions[name].point_scores
 
 
 def _predict_index(
     detector: Detector, index: pd.DataFrame, root: Path, scratch: Path
 ) -> tuple[list[GsclipError], list[dict[str, Any]]]:
-    """Predict the samples of an index into a pack; rejected scans, and rows of the others."""
+    """Prepare and predict the samples of an index into two packs; rejected scans, and rows of the others."""
     rows: list[dict[str, Any]] = []
     rejected: list[GsclipError] = []
-    with write_pack(scratch) as predictions:
+    with write_pack(scratch / _SAMPLES) as samples, write_pack(scratch / _PREDICTIONS) as predictions:
         for _, identity in tqdm(index.iterrows(), total=len(index), desc="evaluate", unit="scan", mininterval=5):
             name = identity["name"]
             try:
@@ -254,6 +251,7 @@ def _predict_index(
             except Exception as error:  # one broken scan never stops a batch
                 rejected.append(unexpected(name, error))
                 continue
+            samples.add(name, sample)
             predictions.add(name, prediction)
             rows.append(sample_row(identity, sample, views, tokens, prediction, detector.config.threshold))
     return rejected, rows

@@ -11,7 +11,7 @@ from typing import Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from gsclip.errors import InputError
+from gsclip.errors import InputError, one_line
 
 PARAMS_FILE = "params.yaml"
 LONGEST_PROMPT = 70  # of the 77 tokens of CLIP's context; start, shape token, words and end take the others
@@ -160,7 +160,7 @@ def load_params(path: str | Path = PARAMS_FILE) -> Params:
     try:
         content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(path, f"cannot be read ({' '.join(str(error).split())})", "give a YAML file") from error
+        raise InputError(path, f"cannot be read ({one_line(error, None)})", "give a YAML file") from error
     try:
         return Params.model_validate(content)
     except ValidationError as error:

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-from gsclip.features.backbone import EMBEDDED_MODEL, build_embedded
 from gsclip.prompts.geometry_prompts import GeometryAwarePrompts
 from gsclip.prompts.grouping import group_points, stack_groupings
 
@@ -17,19 +16,6 @@ SETTINGS = {
     "outliers": 12,
     "defect_tokens": 2,
 }
-
-
-@pytest.fixture(scope="module")
-def clip():
-    torch.manual_seed(0)
-    return build_embedded().eval().requires_grad_(False)
-
-
-@pytest.fixture(scope="module")
-def tokenizer(clip):
-    import open_clip
-
-    return open_clip.get_tokenizer(EMBEDDED_MODEL)
 
 
 @pytest.fixture

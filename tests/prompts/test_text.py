@@ -2,23 +2,9 @@ import pytest
 import torch
 from torch.nn import functional
 
-from gsclip.features.backbone import EMBEDDED_MODEL, build_embedded
 from gsclip.prompts.text import AsymmetricPrompts, deep_layers, encode_prompts
 
 CONTEXT, DEEP = 6, 3
-
-
-@pytest.fixture(scope="module")
-def clip():
-    torch.manual_seed(0)
-    return build_embedded().eval().requires_grad_(False)
-
-
-@pytest.fixture(scope="module")
-def tokenizer(clip):
-    import open_clip
-
-    return open_clip.get_tokenizer(EMBEDDED_MODEL)
 
 
 @pytest.fixture

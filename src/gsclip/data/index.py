@@ -22,7 +22,7 @@ from pathlib import Path
 import pandas as pd
 import pandera.pandas as pa
 
-from gsclip.errors import InputError
+from gsclip.errors import InputError, one_line
 
 INDEX_SCHEMA = pa.DataFrameSchema(
     {
@@ -70,5 +70,5 @@ def validate_index(frame: pd.DataFrame, where: str) -> pd.DataFrame:
     except KeyError as error:
         raise InputError(where, f"index lacks a column: {error.args[0]}", "see gsclip.data.index") from error
     except pa.errors.SchemaError as error:
-        problem = " ".join(str(error).split())[:300]
+        problem = one_line(error, 300)
         raise InputError(where, f"index is not valid: {problem}", "see gsclip.data.index for the schema") from error

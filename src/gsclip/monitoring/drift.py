@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from gsclip.errors import InputError
+from gsclip.errors import InputError, one_line
 from gsclip.monitoring.columns import EMBEDDING, EMBEDDING_COLUMNS, VALUE_COLUMNS
 from gsclip.monitoring.distances import (
     FALSE_ALARM_RATE,
@@ -112,7 +112,7 @@ def read_samples(path: str | Path) -> pd.DataFrame:
     try:
         return pd.read_csv(path)
     except (OSError, ValueError) as error:
-        problem = f"cannot be read as a table ({' '.join(str(error).split())})"
+        problem = f"cannot be read as a table ({one_line(error, None)})"
         raise InputError(path, problem, "give the samples.csv that `gsclip score` writes") from error
 
 

@@ -14,6 +14,7 @@ from gsclip.monitoring.statistics import sample_statistics, score_statistics
 from gsclip.scores.prediction import Prediction
 from gsclip.views.views import Views
 
+SAMPLES_FILE = "samples.csv"
 IDENTITY_COLUMNS = ("name", "dataset", "category", "split", "defect", "label", "role")
 DECISION_COLUMNS = ("object_score", "decision", "threshold")
 SAMPLE_COLUMNS = (

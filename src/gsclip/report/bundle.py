@@ -13,7 +13,7 @@ import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
 from gsclip.data.sample import Sample
-from gsclip.errors import InputError
+from gsclip.errors import InputError, one_line
 from gsclip.report.content import STAGE_NAMES, Run
 from gsclip.report.gallery import GalleryItem, add_localisation, evaluated_rows
 from gsclip.scores.prediction import Prediction
@@ -129,7 +129,7 @@ def _read_metrics(path: Path) -> dict[str, Any]:
     try:
         metrics = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise InputError(path, f"cannot be read ({' '.join(str(error).split())})", REMEDY) from error
+        raise InputError(path, f"cannot be read ({one_line(error, None)})", REMEDY) from error
     missing = {"data", "mean", "categories", "defects"} - set(metrics if isinstance(metrics, dict) else ())
     if missing:
         raise InputError(path, f"lacks {', '.join(sorted(missing))}", REMEDY)
@@ -148,7 +148,7 @@ def _read_table(path: Path, columns: tuple[str, ...], text: tuple[str, ...] = ()
             float_precision="round_trip",
         )
     except (OSError, ValueError) as error:
-        raise InputError(path, f"cannot be read ({' '.join(str(error).split())})", REMEDY) from error
+        raise InputError(path, f"cannot be read ({one_line(error, None)})", REMEDY) from error
     missing = [column for column in columns if column not in table]
     if missing:
         raise InputError(path, f"lacks the column {', '.join(missing)}", REMEDY)

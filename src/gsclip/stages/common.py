@@ -13,6 +13,7 @@ from gsclip.data.index import read_index
 from gsclip.data.preparing import INDEX_FILE
 from gsclip.determinism import make_deterministic
 from gsclip.errors import GsclipError
+from gsclip.monitoring.rows import SAMPLES_FILE
 from gsclip.packs import PackFolders
 from gsclip.params import Params, load_params
 from gsclip.report.bundle import read_samples
@@ -29,7 +30,6 @@ METRICS = Path("outputs/metrics.json")
 CATEGORIES = Path("outputs/categories.csv")
 REPORT = Path("outputs/report")
 OVERLAYS = Path("outputs/overlays")
-SAMPLES_FILE = "samples.csv"
 CHECKPOINTS = Path(".gsclip/checkpoints")
 
 FOLDERS = PackFolders(PREPARED, VIEWS, FEATURES)

@@ -6,7 +6,7 @@ from tqdm import tqdm
 
 from gsclip.data.datasets import TEST, role
 from gsclip.detector import Detector
-from gsclip.monitoring.rows import sample_row, samples_table
+from gsclip.monitoring.rows import SAMPLES_FILE, sample_row, samples_table
 from gsclip.params import Params
 from gsclip.stages import common
 from gsclip.storage import atomic_directory, write_csv, write_pack
@@ -43,7 +43,7 @@ def predict(params: Params) -> None:
                         )
                     )
                     progress.update()
-        write_csv(folder / common.SAMPLES_FILE, samples_table(rows))
+        write_csv(folder / SAMPLES_FILE, samples_table(rows))
 
 
 if __name__ == "__main__":

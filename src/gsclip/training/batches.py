@@ -89,8 +89,12 @@ class TrainingData:
             visible=[torch.from_numpy(view.visible) for view in views],
             point_masks=point_masks,
             tokens=torch.from_numpy(tokens).float(),
-            grouping=stack_groupings([self._pack(name).groupings[name] for name in names]),
+            grouping=self.grouping(names),
         )
+
+    def grouping(self, names: Sequence[str]) -> Grouping:
+        """Read the groupings of some samples alone, stacked."""
+        return stack_groupings([self._pack(name).groupings[name] for name in names])
 
     def close(self) -> None:
         """Close the packs."""

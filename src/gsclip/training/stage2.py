@@ -79,4 +79,4 @@ def train_stage2(
 @torch.no_grad()
 def _text_features(prompts: GeometryAwarePrompts, backbone: Backbone, data: TrainingData) -> dict[str, Tensor]:
     """(2, d) of every sample; fixed in this stage, hence computed once."""
-    return {name: prompts(backbone.clip, data.batch([name]).grouping)[0] for name in data.names}
+    return {name: prompts(backbone.clip, data.grouping([name]))[0] for name in data.names}
