@@ -134,11 +134,15 @@ def sha256(path: str | Path) -> str:
     return digest.hexdigest()
 
 
+# What lzf writes depends on memory that it does not initialise, not on the data alone.
+GZIP = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
+
+
 class PackWriter(Generic[Record]):
     """Adds records of one dataclass to a pack; see :func:`write_pack`."""
 
-    def __init__(self, file: h5py.File) -> None:
-        self._file = file
+    def __init__(self, file: h5py.File, *, compress: bool) -> None:
+        self._file, self._compress = file, compress
 
     def add(self, name: str, record: Record) -> None:
         """Append one record. ``name`` may contain ``/``; it must be new."""
@@ -149,18 +153,20 @@ class PackWriter(Generic[Record]):
             if value is None:
                 continue
             if isinstance(value, np.ndarray):
-                # gzip: what lzf writes depends on memory it does not initialise, not on the data alone.
-                compress = {"compression": "gzip", "compression_opts": 1, "shuffle": True} if value.size > 1024 else {}
-                group.create_dataset(field.name, data=value, **compress)
+                compress = self._compress and value.size > 1024
+                group.create_dataset(field.name, data=value, **(GZIP if compress else {}))
             else:
                 group.attrs[field.name] = value
 
 
 @contextlib.contextmanager
-def write_pack(path: str | Path) -> Iterator[PackWriter[Any]]:
-    """Create a pack; it appears at ``path`` when the block ends without an error."""
+def write_pack(path: str | Path, *, compress: bool = True) -> Iterator[PackWriter[Any]]:
+    """Create a pack; it appears at ``path`` when the block ends without an error.
+
+    What is read over and over is better left uncompressed.
+    """
     with atomic_path(path) as temporary, h5py.File(temporary, "w", track_order=True, libver="latest") as file:
-        yield PackWriter(file)
+        yield PackWriter(file, compress=compress)
 
 
 class Pack(Generic[Record]):

@@ -14,12 +14,14 @@ import torch
 from torch import Tensor
 
 from gsclip.errors import GsclipError, InputError, one_line
+from gsclip.features.stem import ConvolutionalStem
 from gsclip.features.types import ClipModel
 from gsclip.storage import sha256
 
 EMBEDDED = "embedded"
 EMBEDDED_MODEL = "gsclip-embedded"
 RANDOM_WEIGHTS = "random"
+OWN_KEYS = ("note", "stem", "weights_sha256")  # of the embedded configuration; the others are open_clip's
 
 
 @dataclass(frozen=True)
@@ -48,9 +50,9 @@ class Backbone:
     std: Tensor
     note: str
 
-    def images(self, grey: Tensor) -> Tensor:
-        """Turn grey images (..., h, w) in [0, 1] into normalised (..., 3, h, w) input."""
-        return (grey.unsqueeze(-3) - self.mean.to(grey)) / self.std.to(grey)
+    def normalise(self, images: Tensor) -> Tensor:
+        """Turn images (..., 3, h, w) in [0, 1] into what the encoder takes."""
+        return (images - self.mean.to(images)) / self.std.to(images)
 
 
 def load_backbone(name: str = EMBEDDED, weights: str = "", weights_sha256: str = "") -> Backbone:
@@ -117,16 +119,19 @@ def build_embedded() -> ClipModel:
     register_embedded()
     logging.disable(logging.WARNING)  # open_clip warns of the missing weights, which are loaded or trained later
     try:
-        return open_clip.create_model(EMBEDDED_MODEL)
+        clip = open_clip.create_model(EMBEDDED_MODEL)
     finally:
         logging.disable(logging.NOTSET)
+    # open_clip knows no stem: it takes the place of the patch embedding, with the same input and output.
+    clip.visual.conv1 = ConvolutionalStem(**_embedded_config()["stem"], width=clip.visual.conv1.out_channels)
+    return clip
 
 
 def register_embedded() -> None:
     """Make the embedded configuration known to open_clip under :data:`EMBEDDED_MODEL`."""
     from open_clip import factory
 
-    config = {key: value for key, value in _embedded_config().items() if key not in ("note", "weights_sha256")}
+    config = {key: value for key, value in _embedded_config().items() if key not in OWN_KEYS}
     factory._MODEL_CONFIGS.setdefault(EMBEDDED_MODEL, config)
 
 

@@ -11,11 +11,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from gsclip.features.backbone import Backbone
+from gsclip.features.images import RenderedEncoding, rendered_images
 from gsclip.features.types import VisualEncoder
 from gsclip.features.value_attention import encode_images
 from gsclip.views.views import Views
-
-DEPTH_LEVELS = 65535
 
 
 @dataclass(frozen=True)
@@ -29,47 +28,37 @@ class ViewTokens:
     tokens: np.ndarray
 
 
-def rendered_images(views: Views) -> Float[Tensor, "v h w"]:
-    """Grey rendered images in [0, 1], white background."""
-    return torch.from_numpy(views.rendered).float() / 255
-
-
-def depth_images(views: Views) -> Float[Tensor, "v h w"]:
-    """Depth images in [0, 1], near = bright, black background."""
-    return torch.from_numpy(views.depth.astype(np.float32)) / DEPTH_LEVELS
-
-
 def encode_views(
     backbone: Backbone,
     visual: VisualEncoder,
-    grey: Float[Tensor, "i h w"],
+    images: Float[Tensor, "i 3 h w"],
     *,
     local_blocks: int,
     local_layers: tuple[int, ...],
 ) -> Float[Tensor, "i t d"]:
-    """Unit tokens of a flat batch of grey images.
+    """Unit tokens of a flat batch of images.
 
     Args:
         backbone: tells how images are normalised.
         visual: its visual encoder, or the depth stream made from it.
-        grey: images in [0, 1].
+        images: in [0, 1].
         local_blocks: see :func:`~gsclip.features.value_attention.encode_images`.
         local_layers: patch tokens of these blocks are made unit vectors and averaged.
     """
-    encoded = encode_images(visual, backbone.images(grey), local_blocks=local_blocks, layers=local_layers)
+    encoded = encode_images(visual, backbone.normalise(images), local_blocks=local_blocks, layers=local_layers)
     patches = functional.normalize(encoded.patch_tokens, dim=-1).mean(1)
     return functional.normalize(torch.cat([encoded.class_token[:, None], patches], 1), dim=-1)
 
 
 @torch.no_grad()
 def rendered_tokens(
-    backbone: Backbone, views: Views, *, local_blocks: int, local_layers: tuple[int, ...]
+    backbone: Backbone, views: Views, *, encoding: RenderedEncoding, local_blocks: int, local_layers: tuple[int, ...]
 ) -> ViewTokens:
     """Tokens of the frozen rendered stream, rounded to float16 as they are stored."""
     tokens = encode_views(
         backbone,
         backbone.clip.visual,
-        rendered_images(views),
+        rendered_images(views, encoding),
         local_blocks=local_blocks,
         local_layers=local_layers,
     )

@@ -37,7 +37,7 @@ from gsclip.data.procedural.families import FAMILIES, categories
 from gsclip.determinism import make_deterministic
 from gsclip.errors import GsclipError
 from gsclip.features.backbone import EMBEDDED_MODEL, build_embedded, embedded_folder
-from gsclip.features.encode import DEPTH_LEVELS
+from gsclip.features.images import DepthEncoding, RenderedEncoding, depth_images, rendered_images
 from gsclip.features.types import ClipModel, Tokenizer, VisualEncoder
 from gsclip.features.value_attention import EncodedImages, encode_embedded
 from gsclip.parallel import ordered_map
@@ -51,6 +51,8 @@ from gsclip.views.renderer import render_with_rotations
 GENERIC = "object"
 TEMPLATES = (("{}.", "damaged {}."), ("flawless {}.", "{} with damage."))
 EMBEDDING_SCALE = 5.0  # with open_clip's own 0.02 all texts start out nearly equal, and stay so for long
+RENDERED: RenderedEncoding = "normals"  # what the embedded backbone sees, in training as in use
+DEPTH: DepthEncoding = "contrast"
 DAMAGED = 0.1  # share of damaged pixels from which a patch is a place to crop at, and a view damaged
 
 
@@ -59,7 +61,8 @@ class BackboneTraining:
     """Settings of the training.
 
     Attributes:
-        samples: scans per family.
+        samples: scans per family, times its weight.
+        grids: sides of the sensor's grid in pixels, drawn from for each scan: parts of few and of many points.
         views: random cameras per scan.
         tilt: greatest rotation about x and y in degrees; about z a view is turned freely.
         epochs: passes over all views; a pass shows each view as a rendered or as a depth image.
@@ -72,22 +75,26 @@ class BackboneTraining:
         local_blocks: blocks with value-value attention in the dense loss.
         full_damage: share of a patch's foreground from which the patch counts as wholly damaged.
         damage_weight: weight of damaged patches in the cross-entropy.
+        mixed_precision: bfloat16 in the network, float32 in the losses; several times faster where the processor
+            has instructions for it, and slower where it does not.
         seed: of data, initial weights, order and augmentation.
     """
 
-    samples: int = 60
-    views: int = 4
+    samples: int = 100
+    grids: tuple[int, ...] = (240, 240, 320, 400)
+    views: int = 5
     tilt: float = 40.0
     epochs: int = 16
     batch_size: int = 40
-    crop: int = 10
-    whole_share: float = 0.2
+    crop: int = 15
+    whole_share: float = 0.3
     damaged_share: float = 0.7
-    learning_rate: float = 4e-4
+    learning_rate: float = 8e-4
     weight_decay: float = 0.05
-    local_blocks: int = 4
+    local_blocks: int = 1
     full_damage: float = 0.25
     damage_weight: float = 4.0
+    mixed_precision: bool = True
     seed: int = 20
 
 
@@ -96,25 +103,28 @@ class TrainingView:
     """One view of one scan as the backbone's training reads it.
 
     Attributes:
-        rendered: (h, w) uint8.
-        depth: (h, w) uint16.
-        damage: (rows, columns) float16 share of damaged pixels among the foreground of each patch.
-        foreground: (rows, columns) float16 share of foreground pixels of each patch.
+        rendered: (3, h, w) uint8, encoded as ``normals``; see :mod:`gsclip.features.images`.
+        depth: (3, h, w) uint8, encoded as ``contrast``.
+        foreground: (h, w) bool.
+        mask: (h, w) bool rendered ground truth.
         noun: the family's noun.
     """
 
     rendered: np.ndarray
     depth: np.ndarray
-    damage: np.ndarray
     foreground: np.ndarray
+    mask: np.ndarray
     noun: str
 
 
-def write_training_views(path: Path, settings: BackboneTraining, *, image_size: int, patch_size: int) -> None:
+def write_training_views(path: Path, settings: BackboneTraining, image_size: int) -> None:
     """Generate, render and pack all views, on all cores; scans that cannot be prepared are left out with a warning."""
-    index = procedural_index(categories("backbone"), settings.samples, settings.seed, "train")
-    tasks = [(row, settings, image_size, patch_size) for _, row in index.iterrows()]
-    with write_pack(path) as pack:
+    tasks = [
+        (row, settings, image_size)
+        for name in categories("backbone")
+        for _, row in procedural_index([name], settings.samples * FAMILIES[name].weight, settings.seed, "train").iterrows()
+    ]
+    with write_pack(path, compress=False) as pack:
         results = tqdm(ordered_map(_training_views, tasks), total=len(tasks), desc="views", mininterval=5)
         for (row, *_), views in zip(tasks, results, strict=True):
             if isinstance(views, GsclipError):
@@ -124,27 +134,25 @@ def write_training_views(path: Path, settings: BackboneTraining, *, image_size: 
                 pack.add(f"{row['name']}/{number}", view)
 
 
-def _training_views(task: tuple[pd.Series, BackboneTraining, int, int]) -> list[TrainingView] | GsclipError:
-    row, settings, image_size, patch_size = task
+def _training_views(task: tuple[pd.Series, BackboneTraining, int]) -> list[TrainingView] | GsclipError:
+    row, settings, image_size = task
+    random = np.random.default_rng([settings.seed, *row["name"].encode()])
+    side = int(random.choice(settings.grids))
     try:
-        sample = prepare_sample(generate_from_row(row, settings.seed), row["name"])
+        sample = prepare_sample(generate_from_row(row, settings.seed, grid=(side, side)), row["name"])
     except GsclipError as error:
         return error
-    random = np.random.default_rng([settings.seed, *row["name"].encode()])
     rotations = random_rotations(random, settings.views, settings.tilt)
     views = render_with_rotations(sample, rotations, image_size=image_size)
     if views.mask is None:
         raise GsclipError(f"{row['name']} has no ground truth")
-    side = image_size // patch_size
-    blocks = (settings.views, side, patch_size, side, patch_size)
-    area = views.foreground.reshape(blocks).sum((2, 4))
-    damage = views.mask.reshape(blocks).sum((2, 4)) / np.maximum(area, 1)
+    rendered, depth = rendered_images(views, RENDERED), depth_images(views, DEPTH)
     return [
         TrainingView(
-            rendered=views.rendered[number],
-            depth=views.depth[number],
-            damage=damage[number].astype(np.float16),
-            foreground=(area[number] / patch_size**2).astype(np.float16),
+            rendered=(rendered[number] * 255).round().to(torch.uint8).numpy(),
+            depth=(depth[number] * 255).round().to(torch.uint8).numpy(),
+            foreground=views.foreground[number],
+            mask=views.mask[number],
             noun=FAMILIES[row["category"]].noun,
         )
         for number in range(settings.views)
@@ -186,7 +194,7 @@ class Texts:
 
 @dataclass(frozen=True)
 class _Images:
-    """A batch: images (i, h, w), damage (i, p), subjects (i), and the first patch (i, 2) of each in its whole image."""
+    """A batch: images (i, 3, h, w), damage (i, p), subjects (i), and the first patch (i, 2) of each in its whole image."""
 
     images: Tensor
     damage: Tensor
@@ -222,12 +230,14 @@ class Objective:
         """Loss terms: part and mean_patch (which family), state (damaged or not), dense (patches), dice, and loss."""
         whole = bool(torch.rand(()) < self._settings.whole_share)
         batch = self._batch(names[: max(1, len(names) // 4)] if whole else names, whole=whole)
-        encoded = self._encode(batch)
-        class_token = functional.normalize(encoded.class_token, dim=-1)
-        patches = functional.normalize(encoded.patch_tokens[:, 0], dim=-1)
-        mean_patch = functional.normalize(encoded.patch_tokens[:, 0].mean(1), dim=-1)
+        with torch.autocast("cpu", torch.bfloat16, enabled=self._settings.mixed_precision):
+            encoded = self._encode(batch)
+            pairs = self._texts.encode(self._clip).float()
+        class_token = functional.normalize(encoded.class_token.float(), dim=-1)
+        local = encoded.patch_tokens[:, 0].float()
+        patches = functional.normalize(local, dim=-1)
+        mean_patch = functional.normalize(local.mean(1), dim=-1)
 
-        pairs = self._texts.encode(self._clip)
         nouns = functional.normalize(pairs[1:, 0].mean(1), dim=-1)
         subjects = torch.where(torch.rand(len(batch.subjects)) < 0.5, 0, batch.subjects)
         pair = pairs[subjects, torch.randint(len(TEMPLATES), subjects.shape)]  # (i, 2, d)
@@ -242,7 +252,7 @@ class Objective:
 
     def _encode(self, batch: _Images) -> EncodedImages:
         visual = self._clip.visual
-        images = (batch.images[:, None] - self._mean) / self._std
+        images = (batch.images - self._mean) / self._std
         tokens = embed_crops(visual, images, batch.corners)
         layers = (len(visual.transformer.resblocks),)
         return encode_embedded(visual, tokens, local_blocks=self._settings.local_blocks, layers=layers)
@@ -259,17 +269,23 @@ class Objective:
         images, damages, subjects, corners = [], [], [], []
         for name in names:
             view = self._pack[name]
-            image, damage, foreground = _planes(view)
-            side = damage.shape[0]
+            image, foreground, mask = _planes(view)
+            area, damage = self._patches(foreground), self._patches(mask)
+            damage = damage / area.clamp_min(1)
+            side, patch = len(damage), image.shape[-1] // len(damage)
             crop = side if whole else self._settings.crop
-            corner = (0, 0) if whole else self._corner(damage, foreground)
-            patch = image.shape[0] // side
-            row, column = corner
-            images.append(image[row * patch : (row + crop) * patch, column * patch : (column + crop) * patch])
+            row, column = (0, 0) if whole else self._corner(damage, area / patch**2)
+            images.append(image[:, row * patch : (row + crop) * patch, column * patch : (column + crop) * patch])
             damages.append(damage[row : row + crop, column : column + crop].flatten())
             subjects.append(self._texts.subjects.index(view.noun))
-            corners.append(corner)
-        return _Images(torch.stack(images), torch.stack(damages), torch.tensor(subjects), torch.tensor(corners))
+            corners.append((row, column))
+        stacked = torch.stack(images).float() / 255
+        return _Images(stacked, torch.stack(damages), torch.tensor(subjects), torch.tensor(corners))
+
+    def _patches(self, plane: Tensor) -> Tensor:
+        """Sum of the pixels of each patch."""
+        rows, columns = self._clip.visual.grid_size
+        return plane.view(rows, plane.shape[0] // rows, columns, -1).sum((1, 3)).float()
 
     def _corner(self, damage: Tensor, foreground: Tensor) -> tuple[int, int]:
         """Choose a crop that holds a damaged patch, or any patch of the part, at a random place in it."""
@@ -284,17 +300,28 @@ class Objective:
 
 
 def _planes(view: TrainingView) -> tuple[Tensor, Tensor, Tensor]:
-    """Rendered (in another light) or depth image, with damage and foreground of its patches, all turned alike."""
-    if torch.rand(()) < 0.5:
-        image = torch.from_numpy(view.rendered).float() / 255
-        gain = 1 + 0.2 * (torch.rand(()) - 0.5)
-        image = torch.where(image < 1, (image * gain).clamp(0, 0.98), image)  # the background stays white
-    else:
-        image = torch.from_numpy(view.depth.astype(np.float32)) / DEPTH_LEVELS
+    """Rendered or depth image (3, h, w) uint8, with its foreground and mask, all turned alike."""
     turns, mirror = int(torch.randint(4, ())), bool(torch.rand(()) < 0.5)
-    planes = (image, torch.from_numpy(view.damage).float(), torch.from_numpy(view.foreground).float())
-    image, damage, foreground = (torch.rot90(plane.flip(1) if mirror else plane, turns) for plane in planes)
-    return image, damage, foreground
+    rendered = bool(torch.rand(()) < 0.5)
+    image = turn_image(torch.from_numpy(view.rendered if rendered else view.depth), turns, mirror=mirror)
+    foreground, mask = (
+        turn_image(torch.from_numpy(plane)[None], turns, mirror=mirror)[0] for plane in (view.foreground, view.mask)
+    )
+    return (turn_normals(image, foreground, turns, mirror=mirror) if rendered else image), foreground, mask
+
+
+def turn_image(image: Tensor, turns: int, *, mirror: bool) -> Tensor:
+    """Mirror (c, h, w) left to right, if asked, then turn it counter-clockwise by quarter turns."""
+    return torch.rot90(image.flip(2) if mirror else image, turns, (1, 2)).contiguous()
+
+
+def turn_normals(image: Tensor, foreground: Tensor, turns: int, *, mirror: bool) -> Tensor:
+    """Turn the normals that a turned image (3, h, w) uint8 in the encoding ``normals`` shows, as the image was."""
+    x, y, towards = image
+    x = 255 - x if mirror else x
+    for _ in range(turns):
+        x, y = y, 255 - x
+    return torch.where(foreground, torch.stack([x, y, towards]), 255)
 
 
 def embed_crops(visual: VisualEncoder, images: Tensor, corners: Tensor) -> Tensor:
@@ -329,11 +356,11 @@ def train_backbone(folder: Path, settings: BackboneTraining) -> Path:
     clip.logit_scale.requires_grad_(False).fill_(-math.log(TEMPERATURE))
     clip.token_embedding.weight.detach().mul_(EMBEDDING_SCALE)
     preprocess = open_clip.get_model_preprocess_cfg(clip)
-    image_size, patch_size = int(clip.visual.image_size[0]), int(clip.visual.patch_size[0])
-    key = run_key({**dataclasses.asdict(settings), "image_size": image_size, "patch_size": patch_size})
+    image_size = int(clip.visual.image_size[0])
+    key = run_key({**dataclasses.asdict(settings), "image_size": image_size})
     views = folder / f"views-{key}.h5"
     if not views.is_file():
-        write_training_views(views, settings, image_size=image_size, patch_size=patch_size)
+        write_training_views(views, settings, image_size)
     with Pack(views, TrainingView) as pack:
         texts = Texts([FAMILIES[name].noun for name in categories("backbone")], open_clip.get_tokenizer(EMBEDDED_MODEL))
         trained = [parameter for parameter in clip.parameters() if parameter.requires_grad]

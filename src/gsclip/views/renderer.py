@@ -58,19 +58,27 @@ def render_with_rotations(
     depth = camera[..., 2] - camera[..., 2].amin()
 
     side = splat if splat is not None else _splat_side(sample, float(pixel_length))
-    nearest = _rasterise(rows, columns, depth, image_size, side)
-    foreground = nearest != _EMPTY
-    winner = torch.where(foreground, nearest & 0xFFFFFFFF, 0)
-
-    surface = (nearest >> 32).to(torch.int32).view(torch.float32)
-    at_point = (rows * image_size + columns).flatten(1)
+    own, covering = _rasterise(rows, columns, depth, image_size, side)
     # A square reaches over its neighbours on a slope: a point counts as seen within the depth the square spans.
     tolerance = pixel_length * (side + 1)
-    visible = depth <= surface.flatten(1).gather(1, at_point) + tolerance
+    at_point = (rows * image_size + columns).flatten(1)
+    visible = depth <= _depth_of(covering).flatten(1).gather(1, at_point) + tolerance
 
+    # Squares hide what lies behind and close gaps. A seen point of the pixel's own goes before those of its
+    # neighbours: the images stay as sharp as the cloud.
+    hidden = _depth_of(own) > _depth_of(covering) + tolerance
+    shown = torch.where((own == _EMPTY) | hidden, covering, own)
+    foreground = shown != _EMPTY
+    winner = torch.where(foreground, shown & 0xFFFFFFFF, 0)
+    surface = _depth_of(shown)
+
+    normals = _facing_normals(sample, rotation)
+    nearness, span = _nearness(surface, foreground)
     return Views(
-        rendered=_shade(sample, rotation, winner, foreground).numpy(),
-        depth=_depth_image(surface, foreground).numpy(),
+        rendered=_shade(normals, winner, foreground).numpy(),
+        normals=_normal_image(normals, winner, foreground).numpy(),
+        depth=torch.where(foreground, 1 + (nearness * 65534).round(), 0).to(torch.int32).to(torch.uint16).numpy(),
+        relief=(span / pixel_length).numpy(),
         foreground=foreground.numpy(),
         pixels=torch.stack([rows, columns], -1).to(torch.int16).numpy(),
         visible=visible.numpy(),
@@ -86,17 +94,18 @@ def _splat_side(sample: Sample, pixel_length: float) -> int:
     return int(np.clip(side | 1, 1, LARGEST_SPLAT))
 
 
-def _rasterise(rows: Tensor, columns: Tensor, depth: Tensor, image_size: int, side: int) -> Tensor:
-    """(v, h, w) int64 smallest key of each pixel, ``_EMPTY`` where nothing was drawn."""
+def _rasterise(rows: Tensor, columns: Tensor, depth: Tensor, image_size: int, side: int) -> tuple[Tensor, Tensor]:
+    """(v, h, w) int64 smallest key of each pixel, of its own points and of all squares that reach it.
+
+    ``_EMPTY`` where nothing was drawn.
+    """
     views, count = rows.shape
     # Bits of a non-negative float32 order like the number itself.
     key = (depth.contiguous().view(torch.int32).long() << 32) | torch.arange(count)
     image = torch.full((views, image_size * image_size), _EMPTY)
     image.scatter_reduce_(1, rows * image_size + columns, key, "amin")
-    if side == 1:
-        return image.view(views, image_size, image_size)
     # The smallest key of a square window, one axis after the other, is what drawing squares would give.
-    image = image.view(views, image_size, image_size)
+    own = image = image.view(views, image_size, image_size)
     for axis in (1, 2):
         result = image.clone()
         for offset in range(1, side // 2 + 1):
@@ -105,12 +114,21 @@ def _rasterise(rows: Tensor, columns: Tensor, depth: Tensor, image_size: int, si
                 source = image.narrow(axis, high, image_size - offset)
                 torch.minimum(target, source, out=target)
         image = result
-    return image
+    return own, image
 
 
-def _shade(sample: Sample, rotation: Tensor, winner: Tensor, foreground: Tensor) -> Tensor:
+def _depth_of(keys: Tensor) -> Tensor:
+    """Depth of keys; NaN, which compares false with everything, of empty ones."""
+    return (keys >> 32).to(torch.int32).view(torch.float32)
+
+
+def _facing_normals(sample: Sample, rotation: Tensor) -> Tensor:
+    """(v, n, 3) normals in the cameras' frames, towards the camera."""
     normals = torch.einsum("vij,nj->vni", rotation, torch.from_numpy(sample.normals))
-    normals = torch.where(normals[..., 2:] > 0, -normals, normals)  # towards the camera
+    return torch.where(normals[..., 2:] > 0, -normals, normals)
+
+
+def _shade(normals: Tensor, winner: Tensor, foreground: Tensor) -> Tensor:
     light = torch.tensor(LIGHT) / torch.tensor(LIGHT).norm()
     brightness = AMBIENT + (1 - AMBIENT) * (normals @ light).clamp_min(0)
     shaded = brightness.gather(1, winner.flatten(1)).view(winner.shape)
@@ -118,9 +136,16 @@ def _shade(sample: Sample, rotation: Tensor, winner: Tensor, foreground: Tensor)
     return torch.where(foreground, (shaded * 235).round(), BACKGROUND).to(torch.uint8)
 
 
-def _depth_image(surface: Tensor, foreground: Tensor) -> Tensor:
-    low = torch.where(foreground, surface, torch.inf).flatten(1).amin(1)[:, None, None]
-    high = torch.where(foreground, surface, -torch.inf).flatten(1).amax(1)[:, None, None]
-    nearness = (high - surface) / (high - low).clamp_min(1e-12)
-    grey = 1 + (nearness.clamp(0, 1) * 65534).round()
-    return torch.where(foreground, grey, 0).to(torch.int32).to(torch.uint16)
+def _normal_image(normals: Tensor, winner: Tensor, foreground: Tensor) -> Tensor:
+    levels = (normals[..., :2] * 127).round().to(torch.int8)
+    shown = levels.gather(1, winner.flatten(1)[..., None].expand(-1, -1, 2)).unflatten(1, winner.shape[1:])
+    return torch.where(foreground[..., None], shown, 0)
+
+
+def _nearness(surface: Tensor, foreground: Tensor) -> tuple[Tensor, Tensor]:
+    """(v, h, w) from 0, the farthest visible point, to 1, the nearest; and the distance (v,) between both."""
+    low = torch.where(foreground, surface, torch.inf).flatten(1).amin(1)
+    high = torch.where(foreground, surface, -torch.inf).flatten(1).amax(1)
+    span = high - low
+    nearness = (high[:, None, None] - surface) / span.clamp_min(1e-12)[:, None, None]
+    return nearness.clamp(0, 1), span

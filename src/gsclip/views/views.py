@@ -13,8 +13,11 @@ class Views:
 
     Attributes:
         rendered: (v, h, w) uint8 grey image, shaded by the normals; the background is 255.
+        normals: (v, h, w, 2) int8 x and y, in 127ths, of the unit normal that each pixel shows, turned towards the
+            camera; 0 on the background.
         depth: (v, h, w) uint16 depth image, near = bright (65535), far = 1, background 0; normalised over the
             visible points of each view.
+        relief: (v,) float32 distance between near and far in each view, in pixels.
         foreground: (v, h, w) bool, where the part is.
         pixels: (v, n, 2) int16 (row, column) of every point.
         visible: (v, n) bool, the visibility H of the paper: no other point hides it.
@@ -22,7 +25,9 @@ class Views:
     """
 
     rendered: np.ndarray
+    normals: np.ndarray
     depth: np.ndarray
+    relief: np.ndarray
     foreground: np.ndarray
     pixels: np.ndarray
     visible: np.ndarray

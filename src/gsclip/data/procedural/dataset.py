@@ -33,6 +33,7 @@ GOOD_SHARE = 0.4
 MASK_SHARE = (0.004, 0.04)  # of the part's pixels
 AIM_SHARE = (0.006, 0.026)  # drawn from, evenly in the logarithm
 MIN_POINTS_SHARE = 0.002  # of the part's points: defects that a damaged scan shows at least
+DRAWS = 8  # parts that tell which kinds of defect a family can have
 SCENES = 12  # parts and poses that are tried before a defect is given up
 SITES = 5  # places in each
 SIZES = 5  # sizes at each place
@@ -72,14 +73,16 @@ def generate_pair(
 
 @cache
 def kinds(family: str) -> tuple[str, ...]:
-    """Kinds of defect that a family can have.
+    """Kinds of defect that parts of a family can have, not each of them every kind.
 
     Raises:
         InputError: for an unknown family.
     """
     if family not in FAMILIES:
         raise InputError(f"family {family!r}", "is not known", f"choose one of {', '.join(FAMILIES)}")
-    return applicable_kinds(FAMILIES[family].build(np.random.default_rng(0)))
+    parts = [FAMILIES[family].build(np.random.default_rng(number)) for number in range(DRAWS)]
+    possible = {kind for part in parts for kind in applicable_kinds(part)}
+    return tuple(kind for kind in KINDS if kind in possible)
 
 
 def procedural_index(categories: Sequence[str], samples_per_category: int, seed: int, split: str) -> pd.DataFrame:
@@ -154,7 +157,11 @@ def _generate(family: str, index: int, defect: str | None, seed: int, grid: tupl
         raise InputError(f"{family}, defect {defect!r}", problem, f"choose one of {', '.join(possible)}")
     with single_thread():
         for attempt in range(SCENES):
-            part, scene, before = _scene(family, index, seed, attempt, grid)
+            part = FAMILIES[family].build(_stream(seed, family, index, attempt, "part"))
+            if defect is not None and defect not in applicable_kinds(part):
+                continue
+            scene = compose(part, _stream(seed, family, index, attempt, "pose"), grid)
+            before = trace(part.field(), scene)
             rng = _stream(seed, family, index, "good", "sensor")
             good = Scan(measure(scene, before, rng), np.zeros(grid, dtype=bool))
             if defect is None:
@@ -163,12 +170,6 @@ def _generate(family: str, index: int, defect: str | None, seed: int, grid: tupl
             if damaged is not None:
                 return good, damaged
     raise GsclipError(f"{family} {index}, seed {seed}: no view of {SCENES} shows a defect of the kind {defect}")
-
-
-def _scene(family: str, index: int, seed: int, attempt: int, grid: tuple[int, int]) -> tuple[Part, Scene, Hits]:
-    part = FAMILIES[family].build(_stream(seed, family, index, attempt, "part"))
-    scene = compose(part, _stream(seed, family, index, attempt, "pose"), grid)
-    return part, scene, trace(part.field(), scene)
 
 
 def _damaged(part: Part, scene: Scene, before: Hits, defect: str, key: tuple[int, str, int, int]) -> Scan | None:

@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 
-from gsclip.data.procedural import prismatic, soft, turned
+from gsclip.data.procedural import mixed, prismatic, soft, turned
 from gsclip.data.procedural.part import Part
 
 Role = Literal["backbone", "auxiliary", "test"]
@@ -28,12 +28,14 @@ class Family:
         role: what the family is for.
         build: a flawless part of random proportions.
         noun: plain noun phrase for captions.
+        weight: how many times as many of its parts as of others train the backbone.
     """
 
     name: str
     role: Role
     build: Callable[[np.random.Generator], Part]
     noun: str
+    weight: int = 1
 
 
 FAMILIES: Mapping[str, Family] = MappingProxyType(
@@ -52,6 +54,11 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
             Family("connector", "backbone", prismatic.connector, "plug connector"),
             Family("cast_housing", "backbone", prismatic.cast_housing, "cast housing"),
             Family("starfish", "backbone", soft.starfish, "star-shaped pastry"),
+            Family("turned_mix", "backbone", mixed.turned_mix, "turned part", weight=2),
+            Family("plate_mix", "backbone", mixed.plate_mix, "machined plate", weight=2),
+            Family("organic_body", "backbone", mixed.organic_body, "fruit", weight=2),
+            Family("tapered_rod", "backbone", mixed.tapered_rod, "rod", weight=2),
+            Family("textured_slab", "backbone", mixed.textured_slab, "patterned slab", weight=2),
             Family("castle_nut", "auxiliary", turned.castle_nut, "castle nut"),
             Family("vase", "auxiliary", turned.vase, "vase"),
             Family("biscuit", "auxiliary", soft.biscuit, "biscuit"),
