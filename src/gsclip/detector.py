@@ -27,7 +27,8 @@ from gsclip.data.preparation import prepare_sample
 from gsclip.data.sample import Sample, Scan
 from gsclip.errors import InputError, one_line
 from gsclip.features.backbone import Backbone, load_backbone
-from gsclip.features.encode import ViewTokens, depth_images, encode_views, rendered_tokens
+from gsclip.features.encode import ViewTokens, encode_views, rendered_tokens
+from gsclip.features.images import depth_images
 from gsclip.features.types import VisualEncoder
 from gsclip.params import FeaturesParams, PredictParams, RenderParams, Stage1Params, Stage2Params
 from gsclip.prompts.geometry_prompts import PROMPTS_FILE, GeometryAwarePrompts, load_prompts
@@ -134,7 +135,11 @@ class Detector:
         """Tokens of the rendered stream."""
         config = self.config.features
         return rendered_tokens(
-            self.backbone, views, local_blocks=config.local_blocks, local_layers=config.local_layers
+            self.backbone,
+            views,
+            encoding=config.rendered_encoding,
+            local_blocks=config.local_blocks,
+            local_layers=config.local_layers,
         )
 
     def group(self, sample: Sample) -> Grouping:
@@ -156,7 +161,7 @@ class Detector:
         depth = encode_views(
             self.backbone,
             self.depth_stream,
-            depth_images(views),
+            depth_images(views, config.depth_encoding),
             local_blocks=config.local_blocks,
             local_layers=config.local_layers,
         )

@@ -12,6 +12,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from gsclip.errors import InputError, one_line
+from gsclip.features.types import DepthEncoding, RenderedEncoding
 
 PARAMS_FILE = "params.yaml"
 LONGEST_PROMPT = 70  # of the 77 tokens of CLIP's context; start, shape token, words and end take the others
@@ -60,6 +61,8 @@ class FeaturesParams(_Group):
     backbone: str = Field(description="embedded, or a vision transformer of open_clip")
     weights: str = Field(description="open_clip only: pretrained tag, file, or random")
     weights_sha256: str = Field(description="expected SHA-256 of a weights file; empty: not checked")
+    rendered_encoding: RenderedEncoding = Field(description="what the channels of rendered views hold")
+    depth_encoding: DepthEncoding = Field(description="what the channels of depth views hold")
     local_blocks: int = Field(ge=1, description="last blocks with value-value attention")
     local_layers: tuple[int, ...] = Field(min_length=1, description="blocks whose patch tokens are averaged")
     cloud_points: int = Field(ge=256, le=32767)

@@ -45,9 +45,9 @@ def test_the_embedded_backbone_is_loaded_frozen_and_whole(folder, clip):
     assert "it is not CLIP" in loaded.note
 
 
-def test_grey_images_are_normalised_per_channel(folder):
+def test_images_are_normalised_per_channel(folder):
     loaded = load_backbone()
-    images = loaded.images(torch.full((2, 5, 4, 6), 0.25))
+    images = loaded.normalise(torch.full((2, 5, 3, 4, 6), 0.25))
     assert images.shape == (2, 5, 3, 4, 6)
     for channel in range(3):
         expected = (0.25 - loaded.mean[channel, 0, 0]) / loaded.std[channel, 0, 0]

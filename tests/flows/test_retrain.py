@@ -181,7 +181,7 @@ def alive(process_id):
     """Whether a process runs; one that has ended and waits for its parent does not."""
     try:
         return Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # gone before it was opened, or before it was read
         return False
 
 

@@ -29,7 +29,8 @@ def drawn_views(sample):
     rendered = np.array([[[51, 102], [153, 255]], [[51, 102], [153, 255]]], np.uint8)
     depth = np.array([[[65535, 65535], [65535, 0]], [[1, 1], [1, 0]]], np.uint16)
     visible = np.stack([np.ones(count, bool), np.arange(count) % 2 == 0])
-    return Views(rendered, depth, foreground, np.zeros((2, count, 2), np.int16), visible)
+    normals, relief = np.zeros((2, 2, 2, 2), np.int8), np.ones(2, np.float32)
+    return Views(rendered, normals, depth, relief, foreground, np.zeros((2, count, 2), np.int16), visible)
 
 
 def tokens(rng, views=2, dimension=128):

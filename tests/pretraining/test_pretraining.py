@@ -15,11 +15,13 @@ from gsclip.pretraining.backbone import (
     install_weights,
     random_rotations,
     train_backbone,
+    turn_image,
+    turn_normals,
     write_training_views,
 )
 from gsclip.storage import Pack, sha256
 
-TINY = BackboneTraining(samples=1, views=1, epochs=1, batch_size=4, crop=4)
+TINY = BackboneTraining(samples=1, grids=(160,), views=1, epochs=1, batch_size=4, crop=4, mixed_precision=False)
 
 
 @pytest.fixture(scope="module")
@@ -36,9 +38,27 @@ def test_whole_images_are_embedded_as_by_open_clip(clip):
 
 def test_crops_keep_their_place_in_the_image(clip):
     image = torch.randn(1, 3, 240, 240)
-    whole = clip.visual._embeds(image)[0, 1:].view(20, 20, -1)
-    crop = embed_crops(clip.visual, image[..., 36:84, 60:108], torch.tensor([[3, 5]]))[0, 1:].view(4, 4, -1)
-    torch.testing.assert_close(crop, whole[3:7, 5:9])
+    whole = clip.visual._embeds(image)[0, 1:].view(30, 30, -1)
+    crop = embed_crops(clip.visual, image[..., 24:152, 40:168], torch.tensor([[3, 5]]))[0, 1:].view(16, 16, -1)
+    # Within the border, where the stem sees the same surroundings.
+    torch.testing.assert_close(crop[4:-4, 4:-4], whole[7:15, 9:17], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("mirror", [False, True])
+@pytest.mark.parametrize("turns", [0, 1, 2, 3])
+def test_normals_turn_with_their_image(turns, mirror):
+    row, column = (np.mgrid[:65, :65] - 32) / 30.0
+    inside = row**2 + column**2 < 1
+    towards = np.sqrt(np.maximum(1 - row**2 - column**2, 0))
+    ball = np.stack([0.5 + 0.5 * column, 0.5 + 0.5 * row, towards]) * 255
+    image = torch.from_numpy(np.where(inside, ball, 255).round().astype(np.uint8))
+    foreground = torch.from_numpy(inside)
+    turned = turn_image(image, turns, mirror=mirror)
+    # A ball looks the same from all sides only when its normals are turned too.
+    again = turn_normals(turned, foreground, turns, mirror=mirror)
+    assert (again.int() - image.int()).abs().max() <= 1
+    if turns or mirror:
+        assert (turned.int() - image.int()).abs().max() > 100
 
 
 def test_rotations_are_proper_and_tilted_within_the_limit():
@@ -52,7 +72,7 @@ def test_rotations_are_proper_and_tilted_within_the_limit():
 @pytest.fixture(scope="module")
 def views(tmp_path_factory):
     path = tmp_path_factory.mktemp("views") / "views.h5"
-    write_training_views(path, TINY, image_size=240, patch_size=12)
+    write_training_views(path, TINY, 240)
     return path
 
 
@@ -64,15 +84,15 @@ def test_training_sees_backbone_families_only(views):
     assert nouns.isdisjoint(FAMILIES[name].noun for role in ("auxiliary", "test") for name in categories(role))
 
 
-def test_damage_of_patches_is_the_share_of_their_foreground(views):
+def test_ground_truth_lies_on_damaged_parts_alone(views):
     with Pack(views, TrainingView) as pack:
         damaged = 0
         for name, view in pack:
-            assert view.rendered.shape == (240, 240)
-            assert view.damage.shape == view.foreground.shape == (20, 20)
-            assert not view.damage[view.foreground == 0].any()
-            assert (view.damage > 0).any() <= ("/good/" not in name)
-            damaged += bool((view.damage > 0).any())
+            assert view.rendered.shape == view.depth.shape == (3, 240, 240)
+            assert view.mask.shape == view.foreground.shape == (240, 240)
+            assert not view.mask[~view.foreground].any()
+            assert view.mask.any() <= ("/good/" not in name)
+            damaged += bool(view.mask.any())
     assert damaged
 
 

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -77,7 +79,8 @@ def hand_made(visible):
     points = np.float32([[0, 0, 0], [1, 0, 0], [5, 0, 0]])
     pixels = np.int16([[[0, 0], [0, 8], [0, 16]]])
     image = np.zeros((1, SIDE, SIDE), dtype=np.uint8)
-    views = Views(image, image.astype(np.uint16), image > 0, pixels, np.array([visible]))
+    normals, relief = np.zeros((1, SIDE, SIDE, 2), np.int8), np.ones(1, np.float32)
+    views = Views(image, normals, image.astype(np.uint16), relief, image > 0, pixels, np.array([visible]))
     return Sample(points=points, normals=np.zeros_like(points)), views
 
 
@@ -99,7 +102,7 @@ def test_unseen_points_are_filled_before_smoothing(sample):
     views = render_views(sample, image_size=SIDE, views=1)
     hidden = np.zeros_like(views.visible)
     hidden[:, 30:60] = True
-    partly = Views(views.rendered, views.depth, views.foreground, views.pixels, views.visible & ~hidden)
+    partly = replace(views, visible=views.visible & ~hidden)
     scores = score_points(sample, partly, torch.full((1, PATCHES, PATCHES), 0.4), smoothing=2.0)
     np.testing.assert_allclose(scores, 0.4, atol=1e-5)
 

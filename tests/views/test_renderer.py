@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -35,16 +37,20 @@ def cloud(count=600, seed=0):
     return make_sample(points, normals / np.linalg.norm(normals, axis=1, keepdims=True), random.random(count) < 0.3)
 
 
-def splat_by_hand(camera, pixels, size, side):
-    """Nearest depth and its point in every pixel: each point draws a square, one after the other."""
+def splat_by_hand(camera, pixels, size, side, pixel_length):
+    """Depth and point that each pixel shows: every point draws a square, then the seen ones their own pixel."""
     depth, winner = np.full((size, size), np.inf), np.full((size, size), -1)
+    own, own_winner = depth.copy(), winner.copy()
     reach = side // 2
     for point, (row, column) in enumerate(pixels):
         for r in range(max(0, row - reach), min(size, row + reach + 1)):
             for c in range(max(0, column - reach), min(size, column + reach + 1)):
                 if camera[point, 2] < depth[r, c]:
                     depth[r, c], winner[r, c] = camera[point, 2], point
-    return depth, winner
+        if camera[point, 2] < own[row, column]:
+            own[row, column], own_winner[row, column] = camera[point, 2], point
+    seen = (own_winner >= 0) & (own <= depth + pixel_length * (side + 1))
+    return np.where(seen, own, depth), np.where(seen, own_winner, winner)
 
 
 @pytest.mark.parametrize("side", [1, 3, 5])
@@ -55,9 +61,10 @@ def test_the_z_buffer_is_that_of_a_brute_force_splat(side):
     centre = (sample.points.min(axis=0) + sample.points.max(axis=0)) / 2
     light = np.array([-0.35, -0.45, -0.82])
     light = light / np.linalg.norm(light)
-    for view, rotation in enumerate(rotations.astype(np.float64)):
-        camera = (sample.points - centre) @ rotation.T
-        depth, winner = splat_by_hand(camera, views.pixels[view], SIZE, side)
+    cameras = [(sample.points - centre) @ rotation.T for rotation in rotations.astype(np.float64)]
+    pixel_length = 2 * np.abs(np.stack(cameras)[..., :2]).max() / (MARGIN * SIZE)
+    for view, (rotation, camera) in enumerate(zip(rotations.astype(np.float64), cameras, strict=True)):
+        depth, winner = splat_by_hand(camera, views.pixels[view], SIZE, side, pixel_length)
         drawn = winner >= 0
         np.testing.assert_array_equal(views.foreground[view], drawn)
         np.testing.assert_array_equal(views.mask[view], drawn & sample.mask[winner])
@@ -65,11 +72,14 @@ def test_the_z_buffer_is_that_of_a_brute_force_splat(side):
         nearness = 1 + 65534 * (far - depth[drawn]) / (far - near)
         np.testing.assert_allclose(views.depth[view][drawn], nearness, atol=1)
         assert (views.depth[view][~drawn] == 0).all()
+        np.testing.assert_allclose(views.relief[view], (far - near) / pixel_length, rtol=1e-5)
         normals = sample.normals @ rotation.T
         normals = np.where(normals[:, 2:] > 0, -normals, normals)
         brightness = 235 * (0.18 + 0.82 * (normals @ light).clip(min=0))
         np.testing.assert_allclose(views.rendered[view][drawn], brightness[winner[drawn]], atol=0.51)
         assert (views.rendered[view][~drawn] == BACKGROUND).all()
+        np.testing.assert_allclose(views.normals[view][drawn], 127 * normals[winner[drawn], :2], atol=0.51)
+        assert (views.normals[view][~drawn] == 0).all()
 
 
 def test_pixels_are_the_orthographic_projection_at_one_scale():
@@ -210,7 +220,7 @@ def test_the_order_of_the_points_does_not_change_the_images():
     order = np.random.default_rng(1).permutation(2000)
     shuffled = make_sample(sample.points[order], sample.normals[order], sample.mask[order])
     first, second = render_views(sample, image_size=SIZE), render_views(shuffled, image_size=SIZE)
-    for name in ("rendered", "depth", "foreground", "mask"):
+    for name in ("rendered", "normals", "depth", "relief", "foreground", "mask"):
         np.testing.assert_array_equal(getattr(second, name), getattr(first, name), err_msg=name)
     for name in ("pixels", "visible"):
         np.testing.assert_array_equal(getattr(second, name), getattr(first, name)[:, order], err_msg=name)
@@ -236,7 +246,7 @@ def test_the_same_sample_gives_the_same_bytes_on_any_number_of_threads():
         second = render_views(sample, image_size=SIZE)
     finally:
         torch.set_num_threads(threads)
-    for name in ("rendered", "depth", "foreground", "pixels", "visible", "mask"):
+    for name in ("rendered", "normals", "depth", "relief", "foreground", "pixels", "visible", "mask"):
         assert getattr(first, name).tobytes() == getattr(second, name).tobytes(), name
 
 
@@ -244,10 +254,13 @@ def test_arrays_have_the_promised_shapes_and_types():
     sample = cloud(500)
     views = render_views(sample, image_size=48, views=5)
     assert views.rendered.shape == views.depth.shape == views.foreground.shape == views.mask.shape == (5, 48, 48)
+    assert views.normals.shape == (5, 48, 48, 2)
+    assert views.relief.shape == (5,)
     assert views.pixels.shape == (5, 500, 2)
     assert views.visible.shape == (5, 500)
-    dtypes = [getattr(views, name).dtype for name in ("rendered", "depth", "foreground", "pixels", "visible", "mask")]
-    assert dtypes == [np.uint8, np.uint16, bool, np.int16, bool, bool]
+    assert [getattr(views, field.name).dtype for field in dataclasses.fields(views)] == [
+        np.uint8, np.int8, np.uint16, np.float32, bool, np.int16, bool, bool
+    ]  # fmt: skip
     assert views.pixels.min() >= 0
     assert views.pixels.max() < 48
     assert (views.depth[views.foreground] >= 1).all()

@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from gsclip.features.backbone import Backbone
-from gsclip.features.images import RenderedEncoding, rendered_images
-from gsclip.features.types import VisualEncoder
+from gsclip.features.images import rendered_images
+from gsclip.features.types import RenderedEncoding, VisualEncoder
 from gsclip.features.value_attention import encode_images
 from gsclip.views.views import Views
 

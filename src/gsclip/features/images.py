@@ -11,23 +11,19 @@ into the channels, for a backbone that was trained on them (the embedded one):
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 import torch
 from jaxtyping import Float
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
+from gsclip.features.types import DepthEncoding, RenderedEncoding
 from gsclip.views.views import Views
 
 DEPTH_LEVELS = 65535
 PIXEL = 0.7  # pixels: sigma of what is compared, against the steps between pixels of a slope
 FINE, COARSE = 2.5, 8.0  # pixels: sigma of the surroundings that it is compared with
 FINE_RISE, COARSE_RISE = 1.0, 4.0  # pixels: rise at which the contrast begins to saturate
-
-RenderedEncoding = Literal["grey", "normals"]
-DepthEncoding = Literal["grey", "contrast"]
 
 
 def rendered_images(views: Views, encoding: RenderedEncoding) -> Float[Tensor, "v 3 h w"]:

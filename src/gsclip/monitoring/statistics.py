@@ -9,7 +9,8 @@ import numpy as np
 
 from gsclip.data.geometry import k_nearest, point_spacing
 from gsclip.data.sample import Sample
-from gsclip.features.encode import DEPTH_LEVELS, ViewTokens
+from gsclip.features.encode import ViewTokens
+from gsclip.features.images import DEPTH_LEVELS
 from gsclip.monitoring.columns import EMBEDDING_COLUMNS, EMBEDDING_SIZE
 from gsclip.scores.prediction import Prediction
 from gsclip.views.views import Views

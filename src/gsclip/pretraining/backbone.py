@@ -37,8 +37,8 @@ from gsclip.data.procedural.families import FAMILIES, categories
 from gsclip.determinism import make_deterministic
 from gsclip.errors import GsclipError
 from gsclip.features.backbone import EMBEDDED_MODEL, build_embedded, embedded_folder
-from gsclip.features.images import DepthEncoding, RenderedEncoding, depth_images, rendered_images
-from gsclip.features.types import ClipModel, Tokenizer, VisualEncoder
+from gsclip.features.images import depth_images, rendered_images
+from gsclip.features.types import ClipModel, DepthEncoding, RenderedEncoding, Tokenizer, VisualEncoder
 from gsclip.features.value_attention import EncodedImages, encode_embedded
 from gsclip.parallel import ordered_map
 from gsclip.prompts.text import encode_prompts
@@ -122,7 +122,7 @@ def write_training_views(path: Path, settings: BackboneTraining, image_size: int
     tasks = [
         (row, settings, image_size)
         for name in categories("backbone")
-        for _, row in procedural_index([name], settings.samples * FAMILIES[name].weight, settings.seed, "train").iterrows()
+        for _, row in _index_of_family(name, settings).iterrows()
     ]
     with write_pack(path, compress=False) as pack:
         results = tqdm(ordered_map(_training_views, tasks), total=len(tasks), desc="views", mininterval=5)
@@ -132,6 +132,10 @@ def write_training_views(path: Path, settings: BackboneTraining, image_size: int
                 continue
             for number, view in enumerate(views):
                 pack.add(f"{row['name']}/{number}", view)
+
+
+def _index_of_family(name: str, settings: BackboneTraining) -> pd.DataFrame:
+    return procedural_index([name], settings.samples * FAMILIES[name].weight, settings.seed, "train")
 
 
 def _training_views(task: tuple[pd.Series, BackboneTraining, int]) -> list[TrainingView] | GsclipError:
@@ -194,7 +198,7 @@ class Texts:
 
 @dataclass(frozen=True)
 class _Images:
-    """A batch: images (i, 3, h, w), damage (i, p), subjects (i), and the first patch (i, 2) of each in its whole image."""
+    """A batch: images (i, 3, h, w), damage (i, p), subjects (i), and the first patch (i, 2) of each in the whole."""
 
     images: Tensor
     damage: Tensor

@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
 from gsclip.data.sample import Sample
-from gsclip.features.encode import DEPTH_LEVELS
+from gsclip.features.images import DEPTH_LEVELS
 from gsclip.metrics.table import GOOD
 from gsclip.scores.prediction import Prediction
 from gsclip.scores.similarity import enlarge_maps

@@ -33,7 +33,11 @@ def features(params: Params) -> None:
             ):
                 for name, sample in samples:
                     encoded = rendered_tokens(
-                        backbone, views[name], local_blocks=config.local_blocks, local_layers=config.local_layers
+                        backbone,
+                        views[name],
+                        encoding=config.rendered_encoding,
+                        local_blocks=config.local_blocks,
+                        local_layers=config.local_layers,
                     )
                     tokens.add(name, encoded)
                     groupings.add(name, group_points(sample.points, config.cloud_points))

@@ -18,7 +18,8 @@ from gsclip.training.stage1 import train_stage1
 def stage1(params: Params) -> None:
     """Write ``models/stage1`` and its learning curve."""
     auxiliary = params.prepare.auxiliary_categories
-    data = TrainingData(common.FOLDERS, training_names(common.index(), auxiliary))
+    names = training_names(common.index(), auxiliary)
+    data = TrainingData(common.FOLDERS, names, params.features.depth_encoding)
     settings = {"features": params.features.model_dump(), "stage1": params.stage1.model_dump()}
     checkpoint = Checkpoint(common.CHECKPOINTS, "stage1", run_key(settings, common.FOLDERS.files(auxiliary)))
     backbone = load_backbone(*params.features.backbone_arguments)

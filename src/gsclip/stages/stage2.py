@@ -24,7 +24,8 @@ def stage2(params: Params) -> None:
             write_csv(common.CURVES / "stage2.csv", empty_curve())
         return
     auxiliary = params.prepare.auxiliary_categories
-    data = TrainingData(common.FOLDERS, training_names(common.index(), auxiliary))
+    names = training_names(common.index(), auxiliary)
+    data = TrainingData(common.FOLDERS, names, params.features.depth_encoding)
     settings = {group: getattr(params, group).model_dump() for group in ("features", "stage1", "stage2")}
     inputs = [*common.FOLDERS.files(auxiliary), common.STAGE1 / PROMPTS_FILE]
     checkpoint = Checkpoint(common.CHECKPOINTS, "stage2", run_key(settings, inputs))

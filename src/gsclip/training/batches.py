@@ -12,7 +12,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from gsclip.errors import GsclipError
-from gsclip.features.encode import depth_images
+from gsclip.features.images import depth_images
+from gsclip.features.types import DepthEncoding
 from gsclip.packs import CategoryPacks, PackFolders
 from gsclip.prompts.grouping import Grouping, stack_groupings
 from gsclip.views.views import Views
@@ -27,7 +28,7 @@ class Batch:
         labels: of the objects.
         view_labels: of the views: abnormal where the defect is seen.
         masks: rendered ground truth.
-        depth: depth images in [0, 1].
+        depth: depth images in [0, 1], as the depth stream takes them.
         pixels: (row, column) of every point in every view.
         visible: whether the point is seen there.
         point_masks: ground truth of every point.
@@ -39,7 +40,7 @@ class Batch:
     labels: Int[Tensor, " b"]
     view_labels: Int[Tensor, "b v"]
     masks: Bool[Tensor, "b v h w"]
-    depth: Float[Tensor, "b v h w"]
+    depth: Float[Tensor, "b v 3 h w"]
     pixels: list[Int[Tensor, "v _ 2"]]
     visible: list[Bool[Tensor, "v _"]]
     point_masks: list[Bool[Tensor, " _"]]
@@ -53,16 +54,18 @@ class TrainingData:
     Args:
         folders: of the packs.
         names: samples to train on; the category is the part of a name before the first ``/``.
+        depth_encoding: of the depth images.
 
     Raises:
         GsclipError: when there are no samples, or no defective or no normal ones.
     """
 
-    def __init__(self, folders: PackFolders, names: Sequence[str]) -> None:
+    def __init__(self, folders: PackFolders, names: Sequence[str], depth_encoding: DepthEncoding) -> None:
         categories = sorted({name.split("/", 1)[0] for name in names})
         if not categories:
             raise GsclipError("training: no auxiliary samples; see data/prepared/rejected.csv")
         self.names = list(names)
+        self._depth_encoding = depth_encoding
         with contextlib.ExitStack() as stack:
             self._packs = {category: stack.enter_context(folders.open(category)) for category in categories}
             self._stack = stack.pop_all()
@@ -84,7 +87,7 @@ class TrainingData:
             labels=torch.tensor([name.split("/")[2] != "good" for name in names]).long(),
             view_labels=masks.flatten(2).any(-1).long(),
             masks=masks,
-            depth=torch.stack([depth_images(view) for view in views]),
+            depth=torch.stack([depth_images(view, self._depth_encoding) for view in views]),
             pixels=[torch.from_numpy(view.pixels) for view in views],
             visible=[torch.from_numpy(view.visible) for view in views],
             point_masks=point_masks,

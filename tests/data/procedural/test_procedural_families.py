@@ -19,8 +19,8 @@ def in_ball(radius, count, seed):
 
 def test_the_roles_share_no_family():
     roles = {role: categories(role) for role in ("backbone", "auxiliary", "test")}
-    assert {role: len(names) for role, names in roles.items()} == {"backbone": 12, "auxiliary": 3, "test": 7}
-    assert len({name for names in roles.values() for name in names}) == len(FAMILIES) == 22
+    assert {role: len(names) for role, names in roles.items()} == {"backbone": 17, "auxiliary": 3, "test": 7}
+    assert len({name for names in roles.values() for name in names}) == len(FAMILIES) == 27
 
 
 def test_captions_name_families_differently():
@@ -74,7 +74,11 @@ def test_each_element_stands_where_the_fold_says(name):
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_omitting_an_element_leaves_the_others_alone(name):
-    part = FAMILIES[name].build(np.random.default_rng(6))
+    part = next(
+        part
+        for part in (FAMILIES[name].build(np.random.default_rng(seed)) for seed in range(6, 26))
+        if part.repeat.count > 1
+    )
     points = in_ball(part.bound, 5000, 6)
     _, number = part.repeat.fold(points)
     whole, lacking = part.elements()(points), part.elements(omitted=1)(points)

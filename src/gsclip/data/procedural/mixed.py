@@ -100,16 +100,15 @@ def _section(rng: np.random.Generator, radius: float, height: float) -> Field:
     return cylinder(radius, half, radius * rng.uniform(0.02, 0.12))
 
 
-def _turned_element(
-    rng: np.random.Generator, spans: list[tuple[float, float, float]], r: float
-) -> tuple[Field, bool]:
+def _turned_element(rng: np.random.Generator, spans: list[tuple[float, float, float]], r: float) -> tuple[Field, bool]:
     """One of the features about the axis, and whether it is cut out."""
     low, high, radius = spans[int(rng.integers(len(spans)))]
     half = (high - low) / 2
     kind = rng.choice(["fin", "slot", "bore", "knob", "flute", "finger"])
     wide = r * rng.uniform(0.05, 0.12)
     if kind == "fin":
-        return translate(box((r * rng.uniform(0.12, 0.3), wide, 0.8 * half), 0.3 * wide), (radius, 0, low + half)), False
+        blade = box((r * rng.uniform(0.12, 0.3), wide, 0.8 * half), 0.3 * wide)
+        return translate(blade, (radius, 0, low + half)), False
     if kind == "slot":
         return translate(box((0.4 * radius, wide, 0.6 * half), 0.2 * wide), (radius, 0, low + half)), True
     if kind == "bore":
@@ -157,20 +156,20 @@ def plate_mix(rng: np.random.Generator) -> Part:
     nx, ny = int(rng.integers(2, 8)), int(rng.integers(1, 6))
     spacing = (1.5 * x / nx, 1.5 * y / max(ny, 2))
     cell = min(spacing[0], spacing[1] if ny > 1 else spacing[0])
-    element, removes = {
-        "stud": lambda: (translate(cylinder(0.28 * cell, 0.3 * cell, 0.05 * cell), (0, 0, half)), False),
-        "dome": lambda: (translate(sphere(0.28 * cell), (0, 0, half)), False),
-        "bore": lambda: (cylinder(0.22 * cell, 3 * half), True),
-        "rib": lambda: (translate(box((0.12 * spacing[0], 0.4 * spacing[1], 0.25 * cell), 0.04 * cell), (0, 0, half)), False),
-        "slot": lambda: (translate(box((0.16 * spacing[0], 0.36 * spacing[1], 0.6 * half), 0.03 * cell), (0, 0, half)), True),
-        "cup": lambda: (translate(sphere(0.32 * cell), (0, 0, half)), True),
-    }[str(rng.choice(["stud", "dome", "bore", "rib", "slot", "cup"]))]()
+    feature, removes = {
+        "stud": (cylinder(0.28 * cell, 0.3 * cell, 0.05 * cell), False),
+        "dome": (sphere(0.28 * cell), False),
+        "bore": (cylinder(0.22 * cell, 3 * half), True),
+        "rib": (box((0.12 * spacing[0], 0.4 * spacing[1], 0.25 * cell), 0.04 * cell), False),
+        "slot": (box((0.16 * spacing[0], 0.36 * spacing[1], 0.6 * half), 0.03 * cell), True),
+        "cup": (sphere(0.32 * cell), True),
+    }[str(rng.choice(["stud", "dome", "bore", "rib", "slot", "cup"]))]
     uneven = noise(rng, 0.3 * size, 0.008 * size) if rng.random() < 0.3 else None
     return Part(
         body=base,
-        element=element,
+        element=translate(feature, (0, 0, half)),
         repeat=Repeat(grid=(nx, ny), spacing=spacing),
-        bound=1.15 * math.hypot(math.hypot(x, y), half + 0.35 * size),
+        bound=1.15 * math.hypot(math.hypot(x, y) + 0.35 * size, half + 0.4 * size),
         removes=removes,
         blend=0.02 * cell,
         finish=(lambda field: field) if uneven is None else (lambda field: displace(field, uneven, 0.2)),
