@@ -16,6 +16,17 @@ def test_parameters_of_the_repository_are_valid():
     assert len(leaves) <= 55
 
 
+def test_the_paper_preset_is_valid_and_differs_in_values_alone():
+    paper, default = load_params(ROOT / "presets" / "paper.yaml"), load_params(ROOT / "params.yaml")
+    assert [list(group) for group in paper.model_dump().values()] == [
+        list(group) for group in default.model_dump().values()
+    ]
+    assert (paper.features.backbone, paper.features.weights) == ("ViT-L-14-336", "openai")
+    assert (paper.render.image_size, paper.render.views, paper.features.local_blocks) == (336, 9, 19)
+    assert (paper.stage1.epochs, paper.stage1.learning_rate, paper.stage1.outliers) == (15, 2e-3, 12)
+    assert (paper.stage2.epochs, paper.stage2.learning_rate, paper.stage2.consistency_weight) == (10, 5e-4, 0.3)
+
+
 @pytest.mark.parametrize(
     ("group", "name", "value"),
     [("render", "views", 10), ("stage1", "unknown", 1), ("stage2", "learning_rate", -1), ("prepare", "dataset", "x")],

@@ -28,10 +28,10 @@ from gsclip.data.sample import Sample, Scan
 from gsclip.errors import InputError, one_line
 from gsclip.features.backbone import Backbone, load_backbone
 from gsclip.features.encode import ViewTokens, encode_views, rendered_tokens
-from gsclip.features.images import depth_images
+from gsclip.features.images import color_image, depth_images
 from gsclip.features.types import VisualEncoder
 from gsclip.params import FeaturesParams, PredictParams, RenderParams, Stage1Params, Stage2Params
-from gsclip.prompts.geometry_prompts import PROMPTS_FILE, GeometryAwarePrompts, load_prompts
+from gsclip.prompts.geometry_prompts import PROMPTS_FILE, Prompts, load_prompts
 from gsclip.prompts.grouping import Grouping, group_points, stack_groupings
 from gsclip.scores.prediction import Prediction
 from gsclip.scores.scoring import score_views
@@ -95,7 +95,7 @@ class Detector:
         self,
         config: DetectorConfig,
         backbone: Backbone,
-        prompts: GeometryAwarePrompts,
+        prompts: Prompts,
         depth_stream: VisualEncoder | None,
         refinement: SynergisticRefinement | None,
     ) -> None:
@@ -167,6 +167,21 @@ class Detector:
         )
         return self.refinement(tokens[None], depth[None])[0]
 
+    @torch.no_grad()
+    def color_tokens(self, views: Views) -> Float[Tensor, "1 t d"] | None:
+        """Tokens of the scan's own colours, by the frozen stream; ``None`` where they are not to be used."""
+        image = color_image(views) if self.config.predict.rgb else None
+        if image is None:
+            return None
+        config = self.config.features
+        return encode_views(
+            self.backbone,
+            self.backbone.clip.visual,
+            image,
+            local_blocks=config.local_blocks,
+            local_layers=config.local_layers,
+        )
+
     def predict(
         self, sample: Sample, views: Views, rendered: ViewTokens | None = None, grouping: Grouping | None = None
     ) -> Prediction:
@@ -178,13 +193,15 @@ class Detector:
             self.text_features(grouping or self.group(sample)),
             smoothing=self.config.predict.smoothing,
             map_weight=self.config.predict.map_weight,
+            color_tokens=self.color_tokens(views),
         )
 
-    def score(self, points: np.ndarray) -> Prediction:
+    def score(self, points: np.ndarray, colors: np.ndarray | None = None) -> Prediction:
         """Score a scan.
 
         Args:
             points: (h, w, 3) organised scan, its background is removed; or (n, 3) points of one part.
+            colors: uint8 RGB of every point, in the shape of ``points``; read where ``predict.rgb`` is on.
 
         Returns:
             Scores; those of points are in the order of the part's points (see
@@ -193,7 +210,7 @@ class Detector:
         Raises:
             InputError: when the scan cannot be used.
         """
-        sample = prepare_sample(Scan(np.asarray(points, dtype=np.float32)))
+        sample = prepare_sample(Scan(np.asarray(points, dtype=np.float32), colors=colors))
         return self.predict(sample, self.render(sample))
 
     def decide(self, object_score: float) -> int | None:

@@ -76,6 +76,9 @@ class FeaturesParams(_Group):
 class Stage1Params(_Group):
     """Geometry-aware prompts."""
 
+    prompts: Literal["learned", "hand_written"] = Field(description="hand_written: the baseline that learns nothing")
+    pointnet_weights: str = Field(description="file of a pointnet2_sem_seg checkpoint (S3DIS); empty: from scratch")
+    pointnet_sha256: str = Field(description="expected SHA-256 of that file; empty: not checked")
     shape_prompt: bool
     defect_prompt: bool
     context_tokens: int = Field(ge=1)
@@ -119,6 +122,7 @@ class PredictParams(_Group):
 
     smoothing: float = Field(ge=0, description="sigma in pixels of the organised grid, or in point spacings")
     map_weight: float = Field(ge=0, le=1, description="share of the highest point score in the object score")
+    rgb: bool = Field(description="the scan's colours as one more view, where it has them (multimodal scores)")
 
 
 class EvaluateParams(_Group):
@@ -127,6 +131,14 @@ class EvaluateParams(_Group):
     pro_limit: float = Field(gt=0, le=1, description="false positive rate up to which PRO is integrated")
     bootstrap_repeats: int = Field(ge=0)
     seed: int
+
+
+class CrossParams(_Group):
+    """Cross-data-set evaluation."""
+
+    dataset: Literal["mvtec_3d_ad"]
+    root: str = Field(description="folder of the other data set; empty: no cross-data-set evaluation")
+    categories: tuple[str, ...] = Field(description="which of its categories; empty: all")
 
 
 class ReportParams(_Group):
@@ -145,6 +157,7 @@ class Params(_Group):
     stage2: Stage2Params
     predict: PredictParams
     evaluate: EvaluateParams
+    cross: CrossParams
     report: ReportParams
 
     @model_validator(mode="after")

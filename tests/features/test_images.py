@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from gsclip.data.sample import Sample
-from gsclip.features.images import depth_images, rendered_images
+from gsclip.features.images import color_image, depth_images, rendered_images
 from gsclip.views.renderer import render_views
 
 SIZE = 96
@@ -95,3 +95,19 @@ def test_the_unit_of_length_does_not_matter():
     first, second = (surface(bump, length=length) for length in (1.0, 1 / 1024))
     torch.testing.assert_close(depth_images(second, "contrast"), depth_images(first, "contrast"), rtol=0, atol=1e-4)
     torch.testing.assert_close(rendered_images(second, "normals"), rendered_images(first, "normals"), rtol=0, atol=0)
+
+
+def test_colours_are_seen_by_the_first_camera_on_white():
+    side = 24
+    x, y = (axis.ravel() for axis in np.meshgrid(np.arange(side), np.arange(side)))
+    points = np.stack([x, y, 0.01 * (x - side / 2) ** 2], 1).astype(np.float32)
+    colors = np.stack([10 * x, 10 * y, np.full_like(x, 77)], 1).astype(np.uint8)
+    sample = Sample(points, np.tile(np.float32([0, 0, -1]), (len(points), 1)), colors=colors)
+    views = render_views(sample, image_size=SIZE)
+    image = color_image(views)
+    assert image.shape == (1, 3, SIZE, SIZE)
+    assert (image[0, :, ~torch.from_numpy(views.foreground[0])] == 1).all()
+    row, column = views.pixels[0].T
+    seen = image[0, :, row, column].numpy().T * 255
+    assert np.abs(seen - colors).max() <= 11  # its own point, or a neighbour in the same pixel
+    assert color_image(surface(bump)) is None

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from gsclip.errors import InputError
 from gsclip.prompts.grouping import group_cloud, stack_groupings
-from gsclip.prompts.pointnet2 import PointNet2, convert_pointnet2_sem_seg
+from gsclip.prompts.pointnet2 import PointNet2, convert_pointnet2_sem_seg, load_pointnet2_sem_seg
+from gsclip.storage import sha256
 
 
 def cloud(seed=0, count=600):
@@ -127,3 +129,39 @@ def test_a_checkpoint_that_does_not_fit_is_refused(encoder, change):
     expected = {"added": r"abstractions\.4\.linears\.0\.weight", "missing": r"propagations\.1\.norms\.1\.running_var"}
     with pytest.raises(RuntimeError, match=expected[change]):
         PointNet2().load_state_dict(convert_pointnet2_sem_seg(state), strict=True)
+
+
+def test_a_checkpoint_file_is_loaded_with_the_numbers_beside_the_weights(encoder, tmp_path):
+    path = tmp_path / "best_model.pth"
+    torch.save({"epoch": 3, "class_avg_iou": np.float64(0.5), "model_state_dict": sem_seg_state(encoder)}, path)
+    torch.manual_seed(9)
+    other = PointNet2().eval()
+    load_pointnet2_sem_seg(other, path, sha256(path))
+    for key, value in encoder.state_dict().items():
+        assert torch.equal(other.state_dict()[key], value), key
+
+
+class Explosive:
+    """Unpickling it would leave a file behind."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (open, (str(self.path), "w"))
+
+
+def test_other_files_are_refused_and_never_unpickled(encoder, tmp_path):
+    path = tmp_path / "model.pth"
+    with pytest.raises(InputError, match=r"model\.pth: not found; name the file of a pointnet2_sem_seg"):
+        load_pointnet2_sem_seg(encoder, path)
+    torch.save({"model_state_dict": Explosive(tmp_path / "exploded")}, path)
+    with pytest.raises(InputError, match=r"model\.pth: cannot be loaded"):
+        load_pointnet2_sem_seg(encoder, path)
+    assert not (tmp_path / "exploded").exists()
+    torch.save(sem_seg_state(encoder), path)
+    with pytest.raises(InputError, match=r"SHA-256 differs from stage1\.pointnet_sha256"):
+        load_pointnet2_sem_seg(encoder, path, "0" * 64)
+    torch.save([1, 2], path)
+    with pytest.raises(InputError, match=r"model\.pth: cannot be loaded"):
+        load_pointnet2_sem_seg(encoder, path)

@@ -53,6 +53,17 @@ def test_the_page_is_the_same_from_packs_and_from_memory(workspace, run, items, 
     assert (packs / "index.html").read_bytes() == (memory / "index.html").read_bytes()
 
 
+def test_another_data_set_is_read_where_it_was_evaluated(workspace, run):
+    path = workspace / "outputs/cross.json"
+    write_json(path, {"skipped": "cross.root is empty"})
+    assert read_run(RunFiles.of(workspace)).cross is None
+    write_json(path, run.metrics)
+    assert read_run(RunFiles.of(workspace)).cross == run.metrics
+    path.write_text("{")
+    with pytest.raises(InputError, match=r"cross\.json: cannot be read"):
+        read_run(RunFiles.of(workspace))
+
+
 def test_what_is_optional_may_be_missing(workspace):
     (workspace / "data/prepared/rejected.csv").unlink()
     (workspace / "outputs/curves/stage1.csv").unlink()

@@ -28,6 +28,13 @@ def test_results_are_those_of_the_metrics(run, content):
     assert intervals["point_pro"] is None
 
 
+def test_another_data_set_stands_beside_the_own_one(run, content):
+    assert content["cross"] is None
+    other = report_content(dataclasses.replace(run, cross=run.metrics))["cross"]
+    assert other["results"] == content["results"]
+    assert other["samples"] == content["samples"]
+
+
 def test_decisions_are_counted_at_the_threshold(content):
     counts = {key: content["decisions"][key] for key in ("true_positive", "false_positive", "false_negative")}
     # Per category: 0.62 of the good ones is a false alarm, 0.42 of the defective ones is missed.

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import re
 from html.parser import HTMLParser
@@ -168,3 +169,12 @@ def test_browser_draws_every_figure_without_complaint(folder, run, scheme):
         browser.close()
     assert complaints == []
     assert set(requests) <= {"file", "data", "blob"}
+
+
+def test_another_data_set_has_a_section_of_its_own(run, page):
+    assert "Another data set" not in page.words
+    both = dataclasses.replace(run, cross=run.metrics)
+    other = Page(render_page(report_content(both), run_figures(both), ()))
+    assert "Another data set" in other.words
+    row = "Pixel PRO whole grid of the scan"
+    assert other.words.count(row) == page.words.count(row) + 1

@@ -114,3 +114,29 @@ def test_smoothing_lowers_the_highest_score(sample, views):
         for sigma in (0.0, 1.0, 4.0)
     ]
     assert highest[0] > highest[1] > highest[2]
+
+
+def test_colours_count_as_one_more_view_and_half_of_every_point(sample, views):
+    tokens, prompts = tokens_and_prompts()
+    color_tokens = tokens_and_prompts(1)[0][:1]
+    options = {"smoothing": 1.0, "map_weight": 0.5}
+    geometry = score_views(sample, views, tokens, prompts, **options)
+    frontal = render_views(sample, image_size=SIDE, views=1)  # the first camera alone, at a scale of its own
+    moved = replace(frontal, pixels=views.pixels[:1], visible=views.visible[:1])
+    color = score_views(sample, moved, color_tokens, prompts, **options)
+    both = score_views(sample, views, tokens, prompts, **options, color_tokens=color_tokens)
+    np.testing.assert_allclose(both.point_scores, (geometry.point_scores + color.point_scores) / 2, atol=1e-6)
+    mean = (geometry.view_probabilities.sum() + color.view_probabilities.sum()) / (VIEWS + 1)
+    assert both.object_score == pytest.approx(0.5 * both.point_scores.max() + 0.5 * mean, abs=1e-6)
+    np.testing.assert_array_equal(both.view_maps, geometry.view_maps)
+
+
+def test_the_order_of_the_views_does_not_change_the_scores(sample, views):
+    tokens, prompts = tokens_and_prompts()
+    order = np.random.default_rng(3).permutation(VIEWS)
+    fields = ("rendered", "normals", "depth", "relief", "foreground", "pixels", "visible")
+    shuffled = replace(views, **{name: getattr(views, name)[order] for name in fields})
+    first = score_views(sample, views, tokens, prompts, smoothing=1.0, map_weight=0.5)
+    second = score_views(sample, shuffled, tokens[torch.from_numpy(order)], prompts, smoothing=1.0, map_weight=0.5)
+    assert second.object_score == pytest.approx(first.object_score, abs=1e-6)
+    np.testing.assert_allclose(second.point_scores, first.point_scores, atol=1e-6)

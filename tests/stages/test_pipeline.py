@@ -66,6 +66,10 @@ def test_metrics_hold_ours_random_and_oracle(project):
         assert 0 <= metrics["mean"][metric]["ours"] <= metrics["mean"][metric]["oracle"] + 1e-9
 
 
+def test_without_another_data_set_there_is_no_cross_evaluation(project):
+    assert "cross.root is empty" in json.loads((project / "outputs/cross.json").read_text())["skipped"]
+
+
 def test_outputs_are_complete(project):
     samples = pd.read_csv(project / "outputs/predictions/samples.csv")
     assert set(samples["role"]) == {"auxiliary", "test"}

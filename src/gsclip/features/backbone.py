@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import pickle  # its error alone: nothing is unpickled
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from gsclip.storage import sha256
 EMBEDDED = "embedded"
 EMBEDDED_MODEL = "gsclip-embedded"
 RANDOM_WEIGHTS = "random"
+CLIP_CAPTIONS = ("a photo of a {}", "a grey rendering of a {}", "a depth image of a {}")
 OWN_KEYS = ("note", "stem", "weights_sha256")  # of the embedded configuration; the others are open_clip's
 
 
@@ -38,6 +39,7 @@ class Backbone:
         mean: (3, 1, 1) channel means, and
         std: (3, 1, 1) standard deviations that images are normalised with.
         note: one sentence that says what it is and what it was trained on.
+        captions: forms that put a noun phrase as the texts of its training did.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Backbone:
     mean: Tensor
     std: Tensor
     note: str
+    captions: tuple[str, ...] = CLIP_CAPTIONS
 
     def normalise(self, images: Tensor) -> Tensor:
         """Turn images (..., 3, h, w) in [0, 1] into what the encoder takes."""
@@ -71,7 +74,8 @@ def load_backbone(name: str = EMBEDDED, weights: str = "", weights_sha256: str =
     import open_clip
 
     if name == EMBEDDED:
-        return _describe(EMBEDDED, _load_embedded(), EMBEDDED_MODEL, _embedded_config()["note"])
+        described = _describe(EMBEDDED, _load_embedded(), EMBEDDED_MODEL, _embedded_config()["note"])
+        return replace(described, captions=("{}",))
     if name not in open_clip.list_models():
         raise GsclipError(f"features.backbone: open_clip knows no model {name!r}; see open_clip.list_models()")
     if weights == RANDOM_WEIGHTS:
@@ -112,8 +116,12 @@ def embedded_folder() -> Path:
     return Path(str(files("gsclip.features") / "embedded"))
 
 
-def build_embedded() -> ClipModel:
-    """Build the embedded backbone with freshly initialised weights (seed it before)."""
+def build_embedded(*, normalised: bool = False) -> ClipModel:
+    """Build the embedded backbone with freshly initialised weights (seed it before).
+
+    Args:
+        normalised: with batch norms in its stem, for training; the shipped weights are those of the folded stem.
+    """
     import open_clip
 
     register_embedded()
@@ -123,7 +131,8 @@ def build_embedded() -> ClipModel:
     finally:
         logging.disable(logging.NOTSET)
     # open_clip knows no stem: it takes the place of the patch embedding, with the same input and output.
-    clip.visual.conv1 = ConvolutionalStem(**_embedded_config()["stem"], width=clip.visual.conv1.out_channels)
+    width = clip.visual.conv1.out_channels
+    clip.visual.conv1 = ConvolutionalStem(**_embedded_config()["stem"], width=width, normalised=normalised)
     return clip
 
 

@@ -48,6 +48,11 @@ def depth_images(views: Views, encoding: DepthEncoding) -> Float[Tensor, "v 3 h 
     return torch.from_numpy(np.where(views.foreground[:, None], coloured, np.float32(0)))
 
 
+def color_image(views: Views) -> Float[Tensor, "1 3 h w"] | None:
+    """The scan's own colours as one more view, white background; ``None`` where it has none."""
+    return None if views.colors is None else torch.from_numpy(views.colors).movedim(-1, 0)[None].float() / 255
+
+
 def _three(grey: Tensor) -> Tensor:
     return grey[:, None].expand(-1, 3, -1, -1)
 

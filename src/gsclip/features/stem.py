@@ -6,31 +6,34 @@ than from patches (Xiao et al., "Early convolutions help transformers see better
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 
 class ConvolutionalStem(nn.Module):
     """Maps images to one vector per patch; every stage halves the resolution and adds residual blocks.
 
-    Without normalisation, so that what a patch becomes depends on its surroundings alone, in a crop as in the whole
-    image; the transformer normalises what comes out.
-
     Args:
         widths: channels of each stage; the patch is 2 to the power of their number pixels wide.
         blocks: residual blocks of each stage.
         width: channels that come out, the transformer's.
+        normalised: put batch norms behind the convolutions, for training; :meth:`folded` takes them in.
     """
 
-    def __init__(self, widths: Sequence[int], blocks: Sequence[int], width: int) -> None:
+    def __init__(
+        self, widths: Sequence[int], blocks: Sequence[int], width: int, *, normalised: bool = False
+    ) -> None:
         super().__init__()
         stages: list[nn.Module] = []
         before = 3
         for channels, count in zip(widths, blocks, strict=True):
-            stages += [nn.Conv2d(before, channels, 3, stride=2, padding=1), nn.ReLU()]
-            stages += [_Residual(channels) for _ in range(count)]
+            stages += [_convolution(before, channels, normalised, stride=2), nn.ReLU()]
+            stages += [_Residual(channels, normalised) for _ in range(count)]
             before = channels
         self.stages = nn.Sequential(*stages)
         self.project = nn.Conv2d(before, width, 1, bias=False)
@@ -39,13 +42,30 @@ class ConvolutionalStem(nn.Module):
         """Embed the patches of normalised images."""
         return self.project(self.stages(images))
 
+    @torch.no_grad()
+    def folded(self) -> ConvolutionalStem:
+        """The same function, as in evaluation, without the batch norms: they are taken into the convolutions."""
+        plain = copy.deepcopy(self).eval()
+        for module in list(plain.modules()):
+            for name, child in list(module.named_children()):
+                layers = list(child) if isinstance(child, nn.Sequential) else []
+                match layers:
+                    case [nn.Conv2d() as convolution, nn.BatchNorm2d() as norm]:
+                        setattr(module, name, nn.Sequential(fuse_conv_bn_eval(convolution, norm)))
+        return plain
+
 
 class _Residual(nn.Module):
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, normalised: bool) -> None:
         super().__init__()
-        self.first = nn.Conv2d(channels, channels, 3, padding=1)
-        self.second = nn.Conv2d(channels, channels, 3, padding=1)
-        nn.init.zeros_(self.second.weight)  # starts as the identity: what stands in for a normalisation
+        self.first = _convolution(channels, channels, normalised)
+        self.second = _convolution(channels, channels, normalised)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.second(self.first(x).relu()).relu()
+        return (x + self.second(self.first(x).relu())).relu()
+
+
+def _convolution(before: int, channels: int, normalised: bool, stride: int = 1) -> nn.Module:
+    convolution = nn.Conv2d(before, channels, 3, stride=stride, padding=1)
+    nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
+    return nn.Sequential(convolution, nn.BatchNorm2d(channels)) if normalised else nn.Sequential(convolution)

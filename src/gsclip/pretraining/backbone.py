@@ -41,6 +41,7 @@ from gsclip.features.images import depth_images, rendered_images
 from gsclip.features.types import ClipModel, DepthEncoding, RenderedEncoding, Tokenizer, VisualEncoder
 from gsclip.features.value_attention import EncodedImages, encode_embedded
 from gsclip.parallel import ordered_map
+from gsclip.prompts.hand_written import STATES
 from gsclip.prompts.text import encode_prompts
 from gsclip.scores.similarity import TEMPERATURE
 from gsclip.storage import Pack, atomic_path, sha256, write_csv, write_json, write_pack
@@ -49,10 +50,11 @@ from gsclip.training.loop import train
 from gsclip.views.renderer import render_with_rotations
 
 GENERIC = "object"
-TEMPLATES = (("{}.", "damaged {}."), ("flawless {}.", "{} with damage."))
 EMBEDDING_SCALE = 5.0  # with open_clip's own 0.02 all texts start out nearly equal, and stay so for long
 RENDERED: RenderedEncoding = "normals"  # what the embedded backbone sees, in training as in use
 DEPTH: DepthEncoding = "contrast"
+# Weights of the terms of the loss: damage comes first, names of parts keep the space one of images and texts.
+PART, MEAN_PATCH, STATE, DENSE = 0.25, 0.1, 0.5, 4.0
 DAMAGED = 0.1  # share of damaged pixels from which a patch is a place to crop at, and a view damaged
 
 
@@ -88,8 +90,8 @@ class BackboneTraining:
     batch_size: int = 40
     crop: int = 15
     whole_share: float = 0.3
-    damaged_share: float = 0.7
-    learning_rate: float = 8e-4
+    damaged_share: float = 0.9
+    learning_rate: float = 1e-3
     weight_decay: float = 0.05
     local_blocks: int = 1
     full_damage: float = 0.25
@@ -183,7 +185,7 @@ class Texts:
 
     def __init__(self, nouns: Sequence[str], tokenizer: Tokenizer) -> None:
         self.subjects = [GENERIC, *sorted(set(nouns))]
-        texts = [form.format(subject) for subject in self.subjects for pair in TEMPLATES for form in pair]
+        texts = [form.format(subject) for subject in self.subjects for pair in STATES for form in pair]
         ids = tokenizer(texts)
         self._ends = ids.argmax(-1)
         self._ids = ids[:, : int(self._ends.max()) + 1]
@@ -193,7 +195,7 @@ class Texts:
         embedded = clip.token_embedding(self._ids)
         no_deep_tokens = embedded.new_zeros((0, 1, embedded.shape[-1]))
         features = functional.normalize(encode_prompts(clip, embedded, self._ends, no_deep_tokens), dim=-1)
-        return features.unflatten(0, (len(self.subjects), len(TEMPLATES), 2))
+        return features.unflatten(0, (len(self.subjects), len(STATES), 2))
 
 
 @dataclass(frozen=True)
@@ -244,14 +246,14 @@ class Objective:
 
         nouns = functional.normalize(pairs[1:, 0].mean(1), dim=-1)
         subjects = torch.where(torch.rand(len(batch.subjects)) < 0.5, 0, batch.subjects)
-        pair = pairs[subjects, torch.randint(len(TEMPLATES), subjects.shape)]  # (i, 2, d)
+        pair = pairs[subjects, torch.randint(len(STATES), subjects.shape)]  # (i, 2, d)
 
         part = functional.cross_entropy(class_token @ nouns.T / TEMPERATURE, batch.subjects - 1)
         mean_part = functional.cross_entropy(mean_patch @ nouns.T / TEMPERATURE, batch.subjects - 1)
         damaged = (batch.damage > DAMAGED).any(1).long()
         state = functional.cross_entropy((pair @ class_token[..., None])[..., 0] / TEMPERATURE, damaged)
         dense, dice = self._dense(patches @ pair.transpose(1, 2) / TEMPERATURE, batch.damage)
-        loss = 0.5 * (part + mean_part + state) + 4 * dense + dice
+        loss = PART * part + MEAN_PATCH * mean_part + STATE * state + DENSE * dense + dice
         return {"loss": loss, "part": part, "mean_patch": mean_part, "state": state, "dense": dense, "dice": dice}
 
     def _encode(self, batch: _Images) -> EncodedImages:
@@ -356,7 +358,7 @@ def train_backbone(folder: Path, settings: BackboneTraining) -> Path:
     from safetensors.torch import save_file
 
     torch.manual_seed(settings.seed)
-    clip = build_embedded().train()
+    clip = build_embedded(normalised=True).train()
     clip.logit_scale.requires_grad_(False).fill_(-math.log(TEMPERATURE))
     clip.token_embedding.weight.detach().mul_(EMBEDDING_SCALE)
     preprocess = open_clip.get_model_preprocess_cfg(clip)
@@ -385,6 +387,7 @@ def train_backbone(folder: Path, settings: BackboneTraining) -> Path:
             scheduler=torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _warm_cosine(step, steps)),
             clip_norm=1.0,
         )
+    clip.visual.conv1 = clip.visual.conv1.folded()
     weights = folder / "weights.safetensors"
     with atomic_path(weights) as temporary:
         save_file({name: value.half().contiguous() for name, value in clip.state_dict().items()}, temporary)

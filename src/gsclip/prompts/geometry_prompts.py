@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TypeAlias
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -12,7 +13,8 @@ from gsclip.features.types import ClipModel, Tokenizer
 from gsclip.params import Stage1Params
 from gsclip.prompts.gddm import GeometricDefectDistillation
 from gsclip.prompts.grouping import Grouping
-from gsclip.prompts.pointnet2 import OBJECT_CHANNELS, PointNet2
+from gsclip.prompts.hand_written import HandWrittenPrompts
+from gsclip.prompts.pointnet2 import OBJECT_CHANNELS, PointNet2, load_pointnet2_sem_seg
 from gsclip.prompts.text import AsymmetricPrompts
 from gsclip.storage import load_module
 
@@ -71,8 +73,13 @@ class GeometryAwarePrompts(nn.Module):
         return self.prompts(clip, batch, shape, defect)
 
 
-def build_prompts(backbone: Backbone, stage1: Stage1Params) -> GeometryAwarePrompts:
+Prompts: TypeAlias = GeometryAwarePrompts | HandWrittenPrompts
+
+
+def build_prompts(backbone: Backbone, stage1: Stage1Params) -> Prompts:
     """Build stage 1's module with fresh weights (seed it before)."""
+    if stage1.prompts == "hand_written":
+        return HandWrittenPrompts(backbone.clip, backbone.tokenizer, backbone.captions)
     return GeometryAwarePrompts(
         backbone.clip,
         backbone.tokenizer,
@@ -86,7 +93,17 @@ def build_prompts(backbone: Backbone, stage1: Stage1Params) -> GeometryAwareProm
     )
 
 
-def load_prompts(folder: Path, backbone: Backbone, stage1: Stage1Params) -> GeometryAwarePrompts:
+def load_encoder(prompts: Prompts, stage1: Stage1Params) -> None:
+    """Start PointNet++ from the checkpoint that the parameters name, if they name one and there is a PointNet++.
+
+    Raises:
+        InputError: see :func:`~gsclip.prompts.pointnet2.load_pointnet2_sem_seg`.
+    """
+    if stage1.pointnet_weights and isinstance(prompts, GeometryAwarePrompts) and prompts.encoder is not None:
+        load_pointnet2_sem_seg(prompts.encoder, stage1.pointnet_weights, stage1.pointnet_sha256)
+
+
+def load_prompts(folder: Path, backbone: Backbone, stage1: Stage1Params) -> Prompts:
     """Build stage 1's module with the weights in a folder.
 
     Raises:

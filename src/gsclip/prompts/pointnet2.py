@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import pickle  # its error alone: nothing is unpickled but what is allowed below
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from gsclip.errors import InputError, one_line
 from gsclip.prompts.grouping import CENTROIDS, Grouping
+from gsclip.storage import sha256
 
 INPUT_CHANNELS = 9  # xyz three times: the S3DIS checkpoint expects xyz, colour and normalised location
 POINT_CHANNELS = 128
@@ -18,6 +24,15 @@ OBJECT_CHANNELS = 512
 _ABSTRACTION_WIDTHS = ((32, 32, 64), (64, 64, 128), (128, 128, 256), (256, 256, 512))
 _PROPAGATION_WIDTHS = ((128, 128, 128), (256, 128), (256, 256), (256, 256))
 _PROPAGATION_INPUTS = (128, 64 + 256, 128 + 256, 256 + 512)
+# Such checkpoints keep the accuracy they reached as a number of numpy, written by old and by new versions of it.
+_NUMPY_SCALAR = np.float64(0).__reduce__()[0]
+_NUMPY_NUMBERS: list[Any] = [
+    (_NUMPY_SCALAR, "numpy.core.multiarray.scalar"),
+    _NUMPY_SCALAR,
+    np.dtype,
+    np.dtypes.Float64DType,
+    np.dtypes.Float32DType,
+]
 
 
 @dataclass(frozen=True)
@@ -99,6 +114,28 @@ def _gather(values: Float[Tensor, "b n c"], index: Tensor) -> Tensor:
     """(b, n, c) values at (b, ...) indices: (b, ..., c)."""
     batch = torch.arange(len(values), device=values.device).view(-1, *[1] * (index.dim() - 1))
     return values[batch, index.long()]
+
+
+def load_pointnet2_sem_seg(encoder: PointNet2, path: str | Path, expected_sha256: str = "") -> None:
+    """Load the weights of a ``pointnet2_sem_seg`` checkpoint (such as the widely used one of S3DIS), strictly.
+
+    Nothing is unpickled but tensors, plain values and the numpy numbers that such checkpoints hold beside them.
+
+    Raises:
+        InputError: when the file is missing, not the expected one, or does not fit.
+    """
+    path = Path(path)
+    remedy = "name the file of a pointnet2_sem_seg checkpoint with nine input channels"
+    if not path.is_file():
+        raise InputError(path, "not found", remedy)
+    if expected_sha256 and sha256(path) != expected_sha256:
+        raise InputError(path, "SHA-256 differs from stage1.pointnet_sha256", "download the file again")
+    try:
+        with torch.serialization.safe_globals(_NUMPY_NUMBERS):
+            content = torch.load(path, map_location="cpu", weights_only=True)
+        encoder.load_state_dict(convert_pointnet2_sem_seg(content.get("model_state_dict", content)), strict=True)
+    except (OSError, RuntimeError, ValueError, AttributeError, EOFError, pickle.UnpicklingError) as error:
+        raise InputError(path, f"cannot be loaded ({one_line(error)})", remedy) from error
 
 
 def convert_pointnet2_sem_seg(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -37,6 +37,7 @@ class RunFiles:
         prepared: folder of one pack of samples a category, and of ``rejected.csv`` where there is one.
         views: folder of one pack of views a category.
         curves: folder of the learning curves; those that are missing are left out.
+        cross: ``cross.json``; may be missing.
     """
 
     metrics: Path
@@ -44,6 +45,7 @@ class RunFiles:
     prepared: Path
     views: Path
     curves: Path
+    cross: Path
 
     @classmethod
     def of(cls, workspace: str | Path) -> RunFiles:
@@ -55,6 +57,7 @@ class RunFiles:
             prepared=root / "data" / "prepared",
             views=root / "data" / "views",
             curves=root / "outputs" / "curves",
+            cross=root / "outputs" / "cross.json",
         )
 
 
@@ -79,6 +82,7 @@ def read_run(files: RunFiles, parameters: Mapping[str, Mapping[str, Any]] | None
         else NONE_REJECTED,
         learning={stage: _read_table(path, ("epoch", "loss")) for stage, path in learning.items() if path.is_file()},
         parameters=parameters or {},
+        cross=_read_cross(files.cross),
     )
 
 
@@ -125,15 +129,27 @@ def _localised(files: RunFiles, samples: pd.DataFrame) -> Iterator[tuple[str, np
                 yield name, mask, predictions.read(name, ["point_scores"]).point_scores
 
 
-def _read_metrics(path: Path) -> dict[str, Any]:
+def _read_cross(path: Path) -> dict[str, Any] | None:
+    """Metrics of the cross-data-set evaluation; ``None`` where there was none."""
+    if not path.is_file() or "skipped" in _read_json(path):
+        return None
+    return _read_metrics(path)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
     try:
-        metrics = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(path, f"cannot be read ({one_line(error, None)})", REMEDY) from error
-    missing = {"data", "mean", "categories", "defects"} - set(metrics if isinstance(metrics, dict) else ())
+    return dict(content) if isinstance(content, dict) else {}
+
+
+def _read_metrics(path: Path) -> dict[str, Any]:
+    metrics = _read_json(path)
+    missing = {"data", "mean", "categories", "defects"} - set(metrics)
     if missing:
         raise InputError(path, f"lacks {', '.join(sorted(missing))}", REMEDY)
-    return dict(metrics)
+    return metrics
 
 
 def _read_table(path: Path, columns: tuple[str, ...], text: tuple[str, ...] = ()) -> pd.DataFrame:

@@ -57,6 +57,7 @@ class Run:
         learning: learning curves by stage (``stage1``, ``stage2``), columns as in ``stage1.csv``; empty where nothing
             was trained.
         parameters: values by group and name.
+        cross: metrics of the same model on another data set; ``None`` where there are none.
     """
 
     metrics: Mapping[str, Any]
@@ -64,6 +65,7 @@ class Run:
     rejected: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["name", "problem"]))
     learning: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     parameters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    cross: Mapping[str, Any] | None = None
 
     @property
     def threshold(self) -> float | None:
@@ -79,9 +81,9 @@ def report_content(run: Run, pictures: Sequence[Picture] = ()) -> dict[str, Any]
         pictures: the samples shown.
 
     Returns:
-        JSON-ready, ``None`` where a figure is not defined: ``title``, ``facts``, ``results``, ``decisions``,
-        ``categories`` (worst first), ``defects`` (worst first), ``learning`` (names of the stages), ``gallery``,
-        ``rejected``, ``limits``, ``published``, ``parameters``.
+        JSON-ready, ``None`` where a figure is not defined: ``title``, ``facts``, ``results``, ``cross`` (of another
+        data set, if any), ``decisions``, ``categories`` (worst first), ``defects`` (worst first), ``learning`` (names
+        of the stages), ``gallery``, ``rejected``, ``limits``, ``published``, ``parameters``.
     """
     metrics = run.metrics
     data = metrics["data"]
@@ -92,16 +94,16 @@ def report_content(run: Run, pictures: Sequence[Picture] = ()) -> dict[str, Any]
         "embedded_backbone": data.get("backbone") == EMBEDDED,
         "samples": data["samples"],
         "defective": data["defective"],
-        "results": [
-            {
-                "metric": metric,
-                "name": METRIC_NAMES[metric][0],
-                "domain": METRIC_NAMES[metric][1],
-                **metrics["mean"][metric],
-                "interval": metrics.get(f"{metric}_interval"),
-            }
-            for metric in METRICS
-        ],
+        "results": _results(metrics),
+        "cross": None
+        if run.cross is None
+        else {
+            "dataset": _dataset_name(str(run.cross["data"].get("dataset", ""))),
+            "categories": list(run.cross["categories"]),
+            "samples": run.cross["data"]["samples"],
+            "defective": run.cross["data"]["defective"],
+            "results": _results(run.cross),
+        },
         "threshold": run.threshold,
         "f1_at_threshold": metrics.get("f1_at_threshold"),
         "decisions": _decisions(samples, run.threshold),
@@ -120,6 +122,20 @@ def report_content(run: Run, pictures: Sequence[Picture] = ()) -> dict[str, Any]
         ],
         "parameters": {group: dict(values) for group, values in run.parameters.items()},
     }
+
+
+def _results(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Mean figures beside chance and ground truth, with their intervals."""
+    return [
+        {
+            "metric": metric,
+            "name": METRIC_NAMES[metric][0],
+            "domain": METRIC_NAMES[metric][1],
+            **metrics["mean"][metric],
+            "interval": metrics.get(f"{metric}_interval"),
+        }
+        for metric in METRICS
+    ]
 
 
 def _dataset_name(dataset: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from jaxtyping import Float
@@ -26,6 +28,7 @@ def score_views(
     *,
     smoothing: float,
     map_weight: float,
+    color_tokens: Float[Tensor, "1 t d"] | None = None,
 ) -> Prediction:
     """Score one object.
 
@@ -37,7 +40,16 @@ def score_views(
         smoothing: see :func:`~gsclip.scores.smoothing.smooth_scores`.
         map_weight: weight of the highest point score in the object score; the rest goes to the mean of the views
             (0.5 in the paper).
+        color_tokens: tokens of the picture that the first camera sees in the scan's own colours, class token first.
+            With them the scores are multimodal: point scores are the mean of those of all views and of this
+            picture, which also counts as one more view in the object score.
     """
+    if color_tokens is not None:
+        geometry, color = (
+            score_views(sample, seen, view_tokens, prompts, smoothing=smoothing, map_weight=map_weight)
+            for seen, view_tokens in ((views, tokens), (_first(views), color_tokens))
+        )
+        return combine(geometry, color, map_weight)
     probabilities = class_logits(tokens[None], prompts[None]).softmax(-1)
     view_probabilities = probabilities[0, :, 0, ABNORMAL]
     view_maps = patch_maps(probabilities[:, :, 1:])[0, :, ABNORMAL]
@@ -49,6 +61,20 @@ def score_views(
         view_probabilities=view_probabilities.numpy(),
         view_maps=view_maps.numpy(),
     )
+
+
+def combine(geometry: Prediction, color: Prediction, map_weight: float) -> Prediction:
+    """Multimodal scores (method, section 6): mean of both point scores; the colours count as one more view."""
+    point_scores = (geometry.point_scores + color.point_scores) / 2
+    mean = float(np.concatenate([geometry.view_probabilities, color.view_probabilities]).mean())
+    object_score = map_weight * float(point_scores.max()) + (1 - map_weight) * mean
+    return replace(geometry, object_score=object_score, point_scores=point_scores)
+
+
+def _first(views: Views) -> Views:
+    """The first view alone."""
+    fields = ("rendered", "normals", "depth", "relief", "foreground", "pixels", "visible")
+    return replace(views, mask=None, **{name: getattr(views, name)[:1] for name in fields})
 
 
 def score_points(

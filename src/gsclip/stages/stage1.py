@@ -6,7 +6,7 @@ import torch
 
 from gsclip.features.backbone import load_backbone
 from gsclip.params import Params
-from gsclip.prompts.geometry_prompts import PROMPTS_FILE, build_prompts
+from gsclip.prompts.geometry_prompts import PROMPTS_FILE, build_prompts, load_encoder
 from gsclip.stages import common
 from gsclip.storage import atomic_directory, save_module, write_csv
 from gsclip.training.batches import TrainingData
@@ -25,6 +25,7 @@ def stage1(params: Params) -> None:
     backbone = load_backbone(*params.features.backbone_arguments)
     torch.manual_seed(params.stage1.seed)
     prompts = build_prompts(backbone, params.stage1)
+    load_encoder(prompts, params.stage1)
     curve = train_stage1(prompts, backbone, data, params.stage1, checkpoint)
     with atomic_directory(common.STAGE1) as folder:
         save_module(prompts, folder / PROMPTS_FILE)

@@ -21,6 +21,10 @@ def summary(_: Params) -> None:
         f"Trained on {', '.join(data['auxiliary_categories'])} ({data['training_samples']} samples); "
         f"tested on {data['samples']} samples of other families.\nBackbone: {data['backbone_note']}."
     )
+    cross = json.loads(common.CROSS.read_text(encoding="utf-8"))
+    if "skipped" not in cross:
+        console.print("On another data set, with the same model:")
+        console.print(results_table(cross))
     console.print(f"Report: {(common.REPORT / 'index.html').resolve().as_uri()}", soft_wrap=True)
 
 

@@ -10,23 +10,25 @@ from torch import Tensor
 
 from gsclip.features.backbone import Backbone
 from gsclip.params import Stage1Params
-from gsclip.prompts.geometry_prompts import GeometryAwarePrompts
+from gsclip.prompts.geometry_prompts import Prompts
 from gsclip.training.batches import TrainingData
 from gsclip.training.checkpoints import Checkpoint
-from gsclip.training.loop import train
+from gsclip.training.loop import empty_curve, train
 from gsclip.training.losses import detection_losses
 
 BETAS = (0.5, 0.999)
 
 
 def train_stage1(
-    prompts: GeometryAwarePrompts, backbone: Backbone, data: TrainingData, params: Stage1Params, checkpoint: Checkpoint
+    prompts: Prompts, backbone: Backbone, data: TrainingData, params: Stage1Params, checkpoint: Checkpoint
 ) -> pd.DataFrame:
     """Train all of stage 1, PointNet++ along with it; L = L_cla + L_seg.
 
     Returns:
-        Learning curve, see :func:`~gsclip.training.loop.train`.
+        Learning curve, see :func:`~gsclip.training.loop.train`; empty for prompts that learn nothing.
     """
+    if not list(prompts.parameters()):
+        return empty_curve()
 
     def step(names: list[str]) -> Mapping[str, Tensor]:
         batch = data.batch(names)

@@ -12,7 +12,7 @@ from gsclip.features.backbone import Backbone
 from gsclip.features.encode import encode_views
 from gsclip.features.types import VisualEncoder
 from gsclip.params import FeaturesParams, Stage2Params
-from gsclip.prompts.geometry_prompts import GeometryAwarePrompts
+from gsclip.prompts.geometry_prompts import Prompts
 from gsclip.streams.refinement import SynergisticRefinement
 from gsclip.training.batches import TrainingData
 from gsclip.training.checkpoints import Checkpoint
@@ -23,7 +23,7 @@ from gsclip.training.losses import consistency_loss, detection_losses
 def train_stage2(
     depth_stream: VisualEncoder,
     refinement: SynergisticRefinement,
-    prompts: GeometryAwarePrompts,
+    prompts: Prompts,
     backbone: Backbone,
     data: TrainingData,
     features: FeaturesParams,
@@ -77,6 +77,6 @@ def train_stage2(
 
 
 @torch.no_grad()
-def _text_features(prompts: GeometryAwarePrompts, backbone: Backbone, data: TrainingData) -> dict[str, Tensor]:
+def _text_features(prompts: Prompts, backbone: Backbone, data: TrainingData) -> dict[str, Tensor]:
     """(2, d) of every sample; fixed in this stage, hence computed once."""
     return {name: prompts(backbone.clip, data.grouping([name]))[0] for name in data.names}

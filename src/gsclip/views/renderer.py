@@ -83,6 +83,7 @@ def render_with_rotations(
         pixels=torch.stack([rows, columns], -1).to(torch.int16).numpy(),
         visible=visible.numpy(),
         mask=None if sample.mask is None else (torch.from_numpy(sample.mask)[winner] & foreground).numpy(),
+        colors=None if sample.colors is None else _color_image(sample.colors, winner[0], foreground[0]).numpy(),
     )
 
 
@@ -140,6 +141,10 @@ def _normal_image(normals: Tensor, winner: Tensor, foreground: Tensor) -> Tensor
     levels = (normals[..., :2] * 127).round().to(torch.int8)
     shown = levels.gather(1, winner.flatten(1)[..., None].expand(-1, -1, 2)).unflatten(1, winner.shape[1:])
     return torch.where(foreground[..., None], shown, 0)
+
+
+def _color_image(colors: np.ndarray, winner: Tensor, foreground: Tensor) -> Tensor:
+    return torch.where(foreground[..., None], torch.from_numpy(colors)[winner], BACKGROUND).to(torch.uint8)
 
 
 def _nearness(surface: Tensor, foreground: Tensor) -> tuple[Tensor, Tensor]:

@@ -22,6 +22,8 @@ class Views:
         pixels: (v, n, 2) int16 (row, column) of every point.
         visible: (v, n) bool, the visibility H of the paper: no other point hides it.
         mask: (v, h, w) bool rendered ground truth; ``None`` where it is unknown.
+        colors: (h, w, 3) uint8 what the first, most frontal camera sees in the scan's own colours, on white;
+            ``None`` where the scan has none.
     """
 
     rendered: np.ndarray
@@ -32,3 +34,4 @@ class Views:
     pixels: np.ndarray
     visible: np.ndarray
     mask: np.ndarray | None = None
+    colors: np.ndarray | None = None
