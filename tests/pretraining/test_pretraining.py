@@ -2,6 +2,7 @@ import json
 import shutil
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -14,14 +15,26 @@ from gsclip.pretraining.backbone import (
     embed_crops,
     install_weights,
     random_rotations,
+    ridged_index,
     train_backbone,
+    training_index,
     turn_image,
     turn_normals,
     write_training_views,
 )
 from gsclip.storage import Pack, sha256
 
-TINY = BackboneTraining(samples=1, grids=(160,), views=1, epochs=1, batch_size=4, crop=4, mixed_precision=False)
+TINY = BackboneTraining(
+    samples=1,
+    ridged_samples=1,
+    grids=(160,),
+    views=1,
+    epochs=2,
+    ridged_epochs=1,
+    batch_size=4,
+    crop=4,
+    mixed_precision=False,
+)
 
 
 @pytest.fixture(scope="module")
@@ -72,8 +85,15 @@ def test_rotations_are_proper_and_tilted_within_the_limit():
 @pytest.fixture(scope="module")
 def views(tmp_path_factory):
     path = tmp_path_factory.mktemp("views") / "views.h5"
-    write_training_views(path, TINY, 240)
+    write_training_views(path, pd.concat([training_index(TINY), ridged_index(TINY)]), TINY, 240)
     return path
+
+
+def test_ridged_scans_are_crushed_or_good_and_others_than_those_before():
+    first, last = training_index(BackboneTraining(samples=3)), ridged_index(BackboneTraining(ridged_samples=5))
+    assert set(last["defect"]) == {"crushing", "good"}
+    assert "crushing" not in set(first["defect"])
+    assert not set(first["name"]) & set(last["name"])
 
 
 def test_training_sees_backbone_families_only(views):

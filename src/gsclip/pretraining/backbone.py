@@ -55,6 +55,9 @@ RENDERED: RenderedEncoding = "normals"  # what the embedded backbone sees, in tr
 DEPTH: DepthEncoding = "contrast"
 # Weights of the terms of the loss: damage comes first, names of parts keep the space one of images and texts.
 PART, MEAN_PATCH, STATE, DENSE = 0.25, 0.1, 0.5, 4.0
+RIDGED_STATE = 2.0
+RIDGED = ("flange_bolt", "stepped_shaft", "collet", "bottle", "turned_mix", "tapered_rod")
+RIDGED_SPLIT = "validation"  # parts of their own
 DAMAGED = 0.1  # share of damaged pixels from which a patch is a place to crop at, and a view damaged
 
 
@@ -64,6 +67,8 @@ class BackboneTraining:
 
     Attributes:
         samples: scans per family, times its weight.
+        ridged_samples: scans of each family of :data:`RIDGED`, for the last epochs.
+        ridged_epochs: last epochs, which see those too, and learn the state of the part with more weight.
         grids: sides of the sensor's grid in pixels, drawn from for each scan: parts of few and of many points.
         views: random cameras per scan.
         tilt: greatest rotation about x and y in degrees; about z a view is turned freely.
@@ -83,6 +88,8 @@ class BackboneTraining:
     """
 
     samples: int = 100
+    ridged_samples: int = 50
+    ridged_epochs: int = 5
     grids: tuple[int, ...] = (240, 240, 320, 400)
     views: int = 5
     tilt: float = 40.0
@@ -119,13 +126,27 @@ class TrainingView:
     noun: str
 
 
-def write_training_views(path: Path, settings: BackboneTraining, image_size: int) -> None:
-    """Generate, render and pack all views, on all cores; scans that cannot be prepared are left out with a warning."""
-    tasks = [
-        (row, settings, image_size)
+def training_index(settings: BackboneTraining) -> pd.DataFrame:
+    """Scans of all epochs."""
+    parts = [
+        procedural_index([name], settings.samples * FAMILIES[name].weight, settings.seed, "train")
         for name in categories("backbone")
-        for _, row in _index_of_family(name, settings).iterrows()
     ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def ridged_index(settings: BackboneTraining) -> pd.DataFrame:
+    """Scans of the last epochs: threads and other ridges with places where they are crushed.
+
+    Such a place is smoother than what surrounds it, and a network that has seldom seen one takes it for the most
+    normal of the part.
+    """
+    return procedural_index(RIDGED, settings.ridged_samples, settings.seed, RIDGED_SPLIT, only="crushing")
+
+
+def write_training_views(path: Path, index: pd.DataFrame, settings: BackboneTraining, image_size: int) -> None:
+    """Generate, render and pack all views, on all cores; scans that cannot be prepared are left out with a warning."""
+    tasks = [(row, settings, image_size) for _, row in index.iterrows()]
     with write_pack(path, compress=False) as pack:
         results = tqdm(ordered_map(_training_views, tasks), total=len(tasks), desc="views", mininterval=5)
         for (row, *_), views in zip(tasks, results, strict=True):
@@ -134,10 +155,6 @@ def write_training_views(path: Path, settings: BackboneTraining, image_size: int
                 continue
             for number, view in enumerate(views):
                 pack.add(f"{row['name']}/{number}", view)
-
-
-def _index_of_family(name: str, settings: BackboneTraining) -> pd.DataFrame:
-    return procedural_index([name], settings.samples * FAMILIES[name].weight, settings.seed, "train")
 
 
 def _training_views(task: tuple[pd.Series, BackboneTraining, int]) -> list[TrainingView] | GsclipError:
@@ -214,23 +231,27 @@ class Objective:
     Args:
         clip: the model in training.
         texts: its texts.
-        pack: the views.
+        packs: the views.
         settings: of the training.
         mean: channel means of the images.
         std: channel standard deviations.
+        state_weight: weight of the term about the state of the whole part.
     """
 
     def __init__(
         self,
         clip: ClipModel,
         texts: Texts,
-        pack: Pack[TrainingView],
+        packs: Sequence[Pack[TrainingView]],
         settings: BackboneTraining,
         mean: Tensor,
         std: Tensor,
+        *,
+        state_weight: float,
     ) -> None:
-        self._clip, self._texts, self._pack, self._settings = clip, texts, pack, settings
-        self._mean, self._std = mean, std
+        self._clip, self._texts, self._settings = clip, texts, settings
+        self._pack_of = {name: pack for pack in packs for name in pack.names}
+        self._mean, self._std, self._state_weight = mean, std, state_weight
 
     def __call__(self, names: list[str]) -> Mapping[str, Tensor]:
         """Loss terms: part and mean_patch (which family), state (damaged or not), dense (patches), dice, and loss."""
@@ -253,7 +274,7 @@ class Objective:
         damaged = (batch.damage > DAMAGED).any(1).long()
         state = functional.cross_entropy((pair @ class_token[..., None])[..., 0] / TEMPERATURE, damaged)
         dense, dice = self._dense(patches @ pair.transpose(1, 2) / TEMPERATURE, batch.damage)
-        loss = PART * part + MEAN_PATCH * mean_part + STATE * state + DENSE * dense + dice
+        loss = PART * part + MEAN_PATCH * mean_part + self._state_weight * state + DENSE * dense + dice
         return {"loss": loss, "part": part, "mean_patch": mean_part, "state": state, "dense": dense, "dice": dice}
 
     def _encode(self, batch: _Images) -> EncodedImages:
@@ -274,7 +295,7 @@ class Objective:
     def _batch(self, names: list[str], *, whole: bool) -> _Images:
         images, damages, subjects, corners = [], [], [], []
         for name in names:
-            view = self._pack[name]
+            view = self._pack_of[name][name]
             image, foreground, mask = _planes(view)
             area, damage = self._patches(foreground), self._patches(mask)
             damage = damage / area.clamp_min(1)
@@ -364,35 +385,48 @@ def train_backbone(folder: Path, settings: BackboneTraining) -> Path:
     preprocess = open_clip.get_model_preprocess_cfg(clip)
     image_size = int(clip.visual.image_size[0])
     key = run_key({**dataclasses.asdict(settings), "image_size": image_size})
-    views = folder / f"views-{key}.h5"
-    if not views.is_file():
-        write_training_views(views, settings, image_size)
-    with Pack(views, TrainingView) as pack:
+    files = {kind: folder / f"{kind}-{key}.h5" for kind in ("views", "ridged")}
+    for kind, index in (("views", training_index), ("ridged", ridged_index)):
+        if not files[kind].is_file():
+            write_training_views(files[kind], index(settings), settings, image_size)
+    with Pack(files["views"], TrainingView) as pack, Pack(files["ridged"], TrainingView) as ridged:
         texts = Texts([FAMILIES[name].noun for name in categories("backbone")], open_clip.get_tokenizer(EMBEDDED_MODEL))
         trained = [parameter for parameter in clip.parameters() if parameter.requires_grad]
         optimizer = torch.optim.AdamW(
             trained, lr=settings.learning_rate, weight_decay=settings.weight_decay, betas=(0.9, 0.98)
         )
         steps = settings.epochs * math.ceil(len(pack) / settings.batch_size)
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _warm_cosine(step, steps))
         mean, std = (torch.tensor(preprocess[name]).view(3, 1, 1) for name in ("mean", "std"))
-        curve = train(
-            {"clip": clip},
-            optimizer,
-            pack.names,
-            Objective(clip, texts, pack, settings, mean, std),
-            epochs=settings.epochs,
-            batch_size=settings.batch_size,
-            seed=settings.seed,
-            checkpoint=Checkpoint(folder, "backbone", key),
-            scheduler=torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _warm_cosine(step, steps)),
-            clip_norm=1.0,
-        )
+        for names, epochs, state in (
+            (list(pack.names), settings.epochs - settings.ridged_epochs, STATE),
+            (_with_ridged(pack.names, ridged.names, settings.seed), settings.epochs, RIDGED_STATE),
+        ):
+            curve = train(
+                {"clip": clip},
+                optimizer,
+                names,
+                Objective(clip, texts, (pack, ridged), settings, mean, std, state_weight=state),
+                epochs=epochs,
+                batch_size=settings.batch_size,
+                seed=settings.seed,
+                checkpoint=Checkpoint(folder, "backbone", key),
+                scheduler=scheduler,
+                clip_norm=1.0,
+            )
     clip.visual.conv1 = clip.visual.conv1.folded()
     weights = folder / "weights.safetensors"
     with atomic_path(weights) as temporary:
         save_file({name: value.half().contiguous() for name, value in clip.state_dict().items()}, temporary)
     write_csv(folder / "curve.csv", curve)
     return weights
+
+
+def _with_ridged(names: Sequence[str], ridged: Sequence[str], seed: int) -> list[str]:
+    """The ridged views in the place of as many others, so that an epoch stays as long."""
+    random = np.random.default_rng(seed)
+    kept = random.choice(len(names), max(0, len(names) - len(ridged)), replace=False)
+    return [*(names[place] for place in sorted(kept)), *ridged]
 
 
 def _warm_cosine(step: int, steps: int) -> float:

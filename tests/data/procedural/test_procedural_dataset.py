@@ -12,7 +12,7 @@ from gsclip.data.procedural.dataset import (
     kinds,
     procedural_index,
 )
-from gsclip.data.procedural.defects import KINDS
+from gsclip.data.procedural.defects import KINDS, TRAINING_KINDS
 from gsclip.data.procedural.families import FAMILIES
 from gsclip.errors import InputError
 
@@ -48,6 +48,17 @@ def test_every_kind_marks_a_small_share_of_the_part(kind):
         # Of the pixels of the part; of its points alone it is somewhat more.
         share = scan.mask.sum() / len(prepare_sample(scan).points)
         assert 0.8 * MASK_SHARE[0] < share < 1.5 * MASK_SHARE[1]
+
+
+def test_a_kind_for_training_alone_is_made_on_demand_and_never_listed():
+    assert not set(TRAINING_KINDS) & set(KINDS)
+    assert all(not set(TRAINING_KINDS) & set(kinds(family)) for family in FAMILIES)
+    for family in ("flange_bolt", "tapered_rod"):
+        scan = generate_scan(family, 1, "crushing", 2, grid=GRID)
+        share = scan.mask.sum() / len(prepare_sample(scan).points)
+        assert 0.8 * MASK_SHARE[0] < share < 1.5 * MASK_SHARE[1]
+    index = procedural_index(["flange_bolt"], 10, 0, "train", only="crushing")
+    assert set(index["defect"]) == {"good", "crushing"}
 
 
 def test_the_same_numbers_give_the_same_bytes_on_any_number_of_threads():

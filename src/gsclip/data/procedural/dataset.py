@@ -20,7 +20,14 @@ from scipy.ndimage import distance_transform_cdt, uniform_filter
 from gsclip.data.index import INDEX_COLUMNS, validate_index
 from gsclip.data.procedural.camera import Scene, compose
 from gsclip.data.procedural.casting import single_thread
-from gsclip.data.procedural.defects import KINDS, Surface, applicable_kinds, choose_site, make_defect
+from gsclip.data.procedural.defects import (
+    KINDS,
+    TRAINING_KINDS,
+    Surface,
+    applicable_kinds,
+    choose_site,
+    make_defect,
+)
 from gsclip.data.procedural.families import FAMILIES
 from gsclip.data.procedural.part import Part
 from gsclip.data.procedural.sensor import Hits, changed, measure, retrace, trace
@@ -85,7 +92,9 @@ def kinds(family: str) -> tuple[str, ...]:
     return tuple(kind for kind in KINDS if kind in possible)
 
 
-def procedural_index(categories: Sequence[str], samples_per_category: int, seed: int, split: str) -> pd.DataFrame:
+def procedural_index(
+    categories: Sequence[str], samples_per_category: int, seed: int, split: str, only: str | None = None
+) -> pd.DataFrame:
     """List the samples of a data set: 40 % good, the others of each kind in turn.
 
     Args:
@@ -93,6 +102,7 @@ def procedural_index(categories: Sequence[str], samples_per_category: int, seed:
         samples_per_category: at least 1.
         seed: decides which kind comes first in each category; to be given to :func:`generate_from_row` too.
         split: ``train``, ``validation`` or ``test``.
+        only: the one kind of defect of all damaged samples; by default all kinds of each family.
 
     Returns:
         Rows as in :mod:`gsclip.data.index`.
@@ -107,12 +117,13 @@ def procedural_index(categories: Sequence[str], samples_per_category: int, seed:
         raise InputError(where, "no categories, or one named twice", "name each family once")
     rows = []
     for category in categories:
-        start = int(_stream(seed, category).integers(len(kinds(category))))
+        possible = kinds(category) if only is None else (only,)
+        start = int(_stream(seed, category).integers(len(possible)))
         damaged = 0
         for number in range(samples_per_category):
             # Spread evenly, so that any number of samples holds both.
             good = int((number + 1) * GOOD_SHARE + 0.5) > int(number * GOOD_SHARE + 0.5)
-            defect = "good" if good else kinds(category)[(start + damaged) % len(kinds(category))]
+            defect = "good" if good else possible[(start + damaged) % len(possible)]
             damaged += not good
             rows.append(
                 {
@@ -151,14 +162,14 @@ def generate_from_row(row: pd.Series, seed: int, *, grid: tuple[int, int] = GRID
 
 def _generate(family: str, index: int, defect: str | None, seed: int, grid: tuple[int, int]) -> tuple[Scan, Scan]:
     """The flawless and the damaged scan; the same twice where there is no defect."""
-    possible = kinds(family)
+    possible = (*kinds(family), *TRAINING_KINDS)
     if defect is not None and defect not in possible:
         problem = "cannot be had by this family" if defect in KINDS else "is not known"
         raise InputError(f"{family}, defect {defect!r}", problem, f"choose one of {', '.join(possible)}")
     with single_thread():
         for attempt in range(SCENES):
             part = FAMILIES[family].build(_stream(seed, family, index, attempt, "part"))
-            if defect is not None and defect not in applicable_kinds(part):
+            if defect in KINDS and defect not in applicable_kinds(part):
                 continue
             scene = compose(part, _stream(seed, family, index, attempt, "pose"), grid)
             before = trace(part.field(), scene)

@@ -105,7 +105,7 @@ def choose_site(part: Part, kind: str, surface: Surface, size: float, rng: np.ra
 
     Args:
         part: the flawless part.
-        kind: of :data:`KINDS`.
+        kind: of :data:`KINDS` or :data:`TRAINING_KINDS`.
         surface: what the sensor sees of it.
         size: diameter in millimetres of a disc as large as the defect is meant to look.
         rng: decides.
@@ -124,7 +124,7 @@ def choose_site(part: Part, kind: str, surface: Surface, size: float, rng: np.ra
         weights *= surface.interior < clear + 2
     else:  # narrow parts have no place that far from the silhouette
         weights *= surface.interior >= min(clear, float(np.quantile(surface.interior[facing], 0.6)))
-    if kind == "flattening":
+    if kind in ("flattening", "crushing"):
         weights *= surface.rough**2 + 1e-6
     if not weights.any():
         return None
@@ -146,7 +146,7 @@ def make_defect(part: Part, kind: str, site: Site, surface: Surface, rng: np.ran
         surface: what the sensor sees of the flawless part.
         rng: decides the defect's shape.
     """
-    return _MAKERS[kind](part, site, surface, rng)
+    return {**_MAKERS, **TRAINING_KINDS}[kind](part, site, surface, rng)
 
 
 def _element_site(surface: Surface, size: float, rng: np.random.Generator) -> Site | None:
@@ -226,7 +226,7 @@ def _flattening(part: Part, site: Site, surface: Surface, rng: np.random.Generat
     across = np.cross(site.normal, along)
     axes = np.stack([along / stretch, across * stretch, site.normal])
     radius = 0.6 * site.size
-    top = _outermost(surface, site, 0.5 * site.size)
+    top = _height(surface, site, 0.5 * site.size, 0.9)  # of the highest ridge nearby
     plane = _halfspace(site.anchor + site.normal * (top - depth), -site.normal)
     lumps = noise(rng, 0.5 * site.size, 0.12 * depth)
     matrix, anchor = torch.as_tensor(axes.astype(np.float32)), column(site.anchor)
@@ -239,6 +239,32 @@ def _flattening(part: Part, site: Site, surface: Surface, rng: np.random.Generat
         return torch.maximum(torch.maximum(inside, pillar), (q[2].abs() - radius) * shrink)
 
     return Damage(subtract(part.field(), tool, blend=0.2 * depth), site.anchor, 2.2 * radius * stretch + depth)
+
+
+def _crushing(part: Part, site: Site, surface: Surface, rng: np.random.Generator) -> Damage:
+    """Ridges pressed or milled into the grooves beside them: a lumpy patch, smoother than what is around it."""
+    stretch = rng.uniform(0.7, 1.5)
+    along = _tangent(site.normal, rng)
+    across = np.cross(site.normal, along)
+    radius = 0.5 * site.size
+    top, low = (_height(surface, site, radius, quantile) for quantile in (0.9, 0.25))
+    ridge = float(np.clip(top - low, MIN_DEPTH, 0.25 * site.size))
+    level = _halfspace(site.anchor + site.normal * (low + ridge * rng.uniform(0.1, 0.6)), -site.normal)
+    lumps = noise(rng, max(0.25 * site.size, 3 * surface.pitch), ridge * rng.uniform(0.1, 0.35))
+    base = part.field()
+    matrix = torch.as_tensor(np.stack([along / stretch, across * stretch, site.normal]).astype(np.float32))
+    anchor = column(site.anchor)
+    shrink = 1.0 / max(stretch, 1.0 / stretch)
+
+    def field(p: Tensor) -> Tensor:
+        value = base(p)
+        q = matrix @ (p - anchor)
+        pillar = torch.maximum(torch.sqrt(q[0] * q[0] + q[1] * q[1]), q[2].abs()) * shrink - radius * shrink
+        above = (level(p) + lumps(p)) * 0.6  # negative over the new surface
+        filled = torch.minimum(value, torch.maximum(torch.maximum(-above, value - ridge), pillar))
+        return -smooth_minimum(-filled, torch.maximum(above, pillar), 0.1 * ridge)
+
+    return Damage(field, site.anchor, 1.6 * radius * stretch + 2 * ridge)
 
 
 def _break(part: Part, site: Site, surface: Surface, rng: np.random.Generator) -> Damage:
@@ -339,7 +365,9 @@ _MAKERS: Mapping[str, Maker] = MappingProxyType(
     }
 )
 KINDS = tuple(_MAKERS)
-"""Every kind of defect."""
+"""Kinds of defect of the data set."""
+TRAINING_KINDS: Mapping[str, Maker] = MappingProxyType({"crushing": _crushing})
+"""Kinds that train the backbone alone: no sample of the data set has them."""
 ELEMENT_KINDS = ("bend", "missing_element")
 """Kinds that strike one of the repeated elements."""
 
@@ -416,11 +444,11 @@ def _extent(part: Part, element: int, ticks: int = 28) -> tuple[np.ndarray, floa
     return _ball(inside, cell) if len(inside) else (np.zeros(3), part.bound)
 
 
-def _outermost(surface: Surface, site: Site, radius: float) -> float:
-    """Height over the anchor, along the normal, of the highest ridge nearby (the 90th percentile)."""
+def _height(surface: Surface, site: Site, radius: float, quantile: float) -> float:
+    """Height over the anchor, along the normal: a quantile of the surface nearby."""
     offsets = surface.points - site.anchor
     near = np.linalg.norm(offsets, axis=1) < radius
-    return float(np.quantile(offsets[near] @ site.normal, 0.9)) if near.any() else 0.0
+    return float(np.quantile(offsets[near] @ site.normal, quantile)) if near.any() else 0.0
 
 
 def _depth(value: float) -> float:
