@@ -14,6 +14,7 @@ from gsclip.pretraining.backbone import (
     TrainingView,
     embed_crops,
     install_weights,
+    learning_rate_factor,
     random_rotations,
     ridged_index,
     train_backbone,
@@ -137,3 +138,17 @@ def test_shipped_weights_are_small_and_match_their_checksum():
     config = json.loads((embedded_folder() / "config.json").read_text())
     assert config["weights_sha256"] == sha256(weights)
     assert "not CLIP" in config["note"]
+
+
+def test_the_learning_rate_rises_falls_and_ends_at_zero():
+    settings = BackboneTraining(epochs=12, ridged_epochs=4, cosine_epochs=16)
+    steps = 100
+    factors = np.array([learning_rate_factor(step, steps, settings) for step in range(12 * steps + 1)])
+    assert 0 < factors[0] < 0.05
+    assert factors[-1] == 0
+    assert factors.max() == 1
+    peak = int(factors.argmax())
+    assert peak < steps
+    assert (np.diff(factors[:peak]) > 0).all()
+    assert (np.diff(factors[peak + 1 :]) < 0).all()
+    assert np.abs(np.diff(factors[peak + 1 :])).max() < 0.01  # no jump where the line begins

@@ -77,7 +77,8 @@ class BackboneTraining:
         crop: side of a crop in patches.
         whole_share: share of steps that see whole images, a quarter of the views of the batch.
         damaged_share: share of the crops of damaged views that are taken around damage.
-        learning_rate: peak; warmed up over one part in thirty of the steps, then falling as a cosine.
+        learning_rate: peak; see :func:`learning_rate_factor`.
+        cosine_epochs: half a period of the cosine by which it falls until the last epochs.
         weight_decay: of AdamW.
         local_blocks: blocks with value-value attention in the dense loss.
         full_damage: share of a patch's foreground from which the patch counts as wholly damaged.
@@ -89,16 +90,17 @@ class BackboneTraining:
 
     samples: int = 100
     ridged_samples: int = 50
-    ridged_epochs: int = 5
+    ridged_epochs: int = 4
     grids: tuple[int, ...] = (240, 240, 320, 400)
     views: int = 5
     tilt: float = 40.0
-    epochs: int = 16
+    epochs: int = 12
     batch_size: int = 40
     crop: int = 15
     whole_share: float = 0.3
     damaged_share: float = 0.9
     learning_rate: float = 1e-3
+    cosine_epochs: int = 16
     weight_decay: float = 0.05
     local_blocks: int = 1
     full_damage: float = 0.25
@@ -395,8 +397,10 @@ def train_backbone(folder: Path, settings: BackboneTraining) -> Path:
         optimizer = torch.optim.AdamW(
             trained, lr=settings.learning_rate, weight_decay=settings.weight_decay, betas=(0.9, 0.98)
         )
-        steps = settings.epochs * math.ceil(len(pack) / settings.batch_size)
-        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _warm_cosine(step, steps))
+        steps = math.ceil(len(pack) / settings.batch_size)
+        scheduler = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: learning_rate_factor(step, steps, settings)
+        )
         mean, std = (torch.tensor(preprocess[name]).view(3, 1, 1) for name in ("mean", "std"))
         for names, epochs, state in (
             (list(pack.names), settings.epochs - settings.ridged_epochs, STATE),
@@ -429,9 +433,20 @@ def _with_ridged(names: Sequence[str], ridged: Sequence[str], seed: int) -> list
     return [*(names[place] for place in sorted(kept)), *ridged]
 
 
-def _warm_cosine(step: int, steps: int) -> float:
-    warm = max(1, steps // 30)
-    return (step + 1) / warm if step < warm else 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
+def learning_rate_factor(step: int, steps: int, settings: BackboneTraining) -> float:
+    """Share of the peak rate at a step: a short linear rise, a cosine, and a line to zero in the last epochs.
+
+    Args:
+        step: from 0 on.
+        steps: of one epoch.
+        settings: of the training.
+    """
+    warm, half = max(1, settings.cosine_epochs * steps // 30), settings.cosine_epochs * steps
+    if step < warm:
+        return (step + 1) / warm
+    last, end = (settings.epochs - settings.ridged_epochs) * steps, settings.epochs * steps
+    fall = 0.5 * (1 + math.cos(math.pi * (min(step, last) - warm) / max(1, half - warm)))
+    return fall * (1 if step <= last else max(0.0, (end - step) / (end - last)))
 
 
 def install_weights(weights: Path, target: Path | None = None) -> None:
