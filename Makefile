@@ -46,7 +46,7 @@ dashboard: setup ## open the review dashboard on localhost
 retrain: setup ## run the pipeline once as a Prefect flow, with a report
 	@python -m flows.retrain
 
-backbone: setup ## train the embedded backbone anew (about half an hour on 2 cores); its weights are in git
+backbone: setup ## train the embedded backbone anew (about an hour and a half on 2 cores); its weights are in git
 	@python -m gsclip.pretraining.backbone
 
 lock: setup ## renew requirements.lock after a change of pyproject.toml (LOCK_ARGS=--upgrade for newer versions)
