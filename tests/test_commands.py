@@ -21,6 +21,7 @@ from gsclip.features.backbone import load_backbone
 from gsclip.monitoring.rows import SAMPLE_COLUMNS
 from gsclip.params import load_params
 from gsclip.prompts.geometry_prompts import build_prompts
+from gsclip.stages.cross import cross
 from gsclip.streams.streams import build_streams
 
 ROOT = Path(__file__).parents[1]
@@ -228,6 +229,33 @@ def test_categories_that_were_trained_on_are_left_out(model, mvtec, tmp_path):
     assert run("evaluate", *arguments).exit_code == 0
     assert set(json.loads((tmp_path / "m.json").read_text())["categories"]) == {"dowel"}
     assert "trained on all" in run("evaluate", *arguments, "--categories", "bagel").output
+
+
+@pytest.fixture
+def workspace(model, mvtec, tmp_path, monkeypatch):
+    """The working directory of a pipeline whose model is there."""
+    shutil.copytree(model, tmp_path / "models" / "gsclip")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def cross_params(**changes):
+    params = load_params(ROOT / "params.yaml")
+    evaluate = params.evaluate.model_copy(update={"pro_limit": 0.2, "bootstrap_repeats": 20})
+    return params.model_copy(update={"cross": params.cross.model_copy(update=changes), "evaluate": evaluate})
+
+
+def test_another_data_set_is_evaluated_by_the_pipelines_own_protocol(workspace, mvtec):
+    cross(cross_params(root=str(mvtec)))
+    metrics = json.loads((workspace / "outputs/cross.json").read_text())
+    assert metrics["data"]["dataset"] == "mvtec_3d_ad"
+    assert (metrics["data"]["pro_limit"], metrics["data"]["bootstrap_repeats"]) == (0.2, 20)
+    assert metrics["mean"]["o_auroc"]["oracle"] == 1
+
+
+def test_without_a_folder_there_is_no_cross_evaluation(workspace):
+    cross(cross_params())
+    assert "cross.root is empty" in json.loads((workspace / "outputs/cross.json").read_text())["skipped"]
 
 
 def test_names_are_unique(tmp_path):

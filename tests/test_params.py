@@ -40,6 +40,15 @@ def test_wrong_parameter_is_named(tmp_path, group, name, value):
         load_params(path)
 
 
+def test_the_data_set_trained_on_is_no_other_one(tmp_path):
+    content = yaml.safe_load((ROOT / "presets" / "paper.yaml").read_text())
+    content["cross"]["root"] = "/data/mvtec_3d_ad"
+    path = tmp_path / "params.yaml"
+    path.write_text(yaml.safe_dump(content))
+    with pytest.raises(InputError, match=r"cross\.dataset is the data set trained on"):
+        load_params(path)
+
+
 @pytest.mark.parametrize("text", [None, "a: [", "just text"])
 def test_unreadable_file_is_an_input_error(tmp_path, text):
     path = tmp_path / "params.yaml"

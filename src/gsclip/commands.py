@@ -27,6 +27,7 @@ from gsclip.errors import GsclipError, InputError, unexpected
 from gsclip.metrics.sample_scores import SampleScores, sample_scores
 from gsclip.metrics.table import evaluate_samples
 from gsclip.monitoring.rows import SAMPLES_FILE, sample_row, samples_table
+from gsclip.params import EvaluateParams
 from gsclip.report.content import Run
 from gsclip.report.gallery import GalleryItem, add_localisation, draw, evaluated_rows, score_range
 from gsclip.report.overlays import colours
@@ -151,7 +152,13 @@ def score_files(paths: Sequence[Path], model: Path, output: Path) -> list[Gsclip
 
 
 def evaluate_dataset(
-    dataset: str, root: Path, categories: Sequence[str] | None, model: Path, output: Path, report: Path | None = None
+    dataset: str,
+    root: Path,
+    categories: Sequence[str] | None,
+    model: Path,
+    output: Path,
+    report: Path | None = None,
+    settings: EvaluateParams | None = None,
 ) -> tuple[dict[str, Any], list[GsclipError]]:
     """Evaluate a model on the test split of a data set.
 
@@ -164,6 +171,7 @@ def evaluate_dataset(
         model: folder of the detector.
         output: JSON file of the metrics.
         report: folder for the page, ``samples.csv`` and the heat maps of all samples (``maps/<name>.png``).
+        settings: of the metrics; limit of the PRO, seed and resamples of the published protocol by default.
 
     Returns:
         The metrics as written, and why scans were rejected.
@@ -196,6 +204,7 @@ def evaluate_dataset(
                 raise InputError(root, f"none of {len(index)} scans can be used", str(rejected[0]))
             metrics = evaluate_samples(
                 reader.scores(samples),
+                *(() if settings is None else (settings.pro_limit, settings.seed, settings.bootstrap_repeats)),
                 threshold=detector.config.threshold,
                 data={
                     "dataset": dataset,

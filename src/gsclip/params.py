@@ -161,9 +161,11 @@ class Params(_Group):
     report: ReportParams
 
     @model_validator(mode="after")
-    def _enough_points(self) -> Params:
+    def _fitting(self) -> Params:
         if self.stage1.outliers > self.features.cloud_points:
             raise ValueError("stage1.outliers exceed features.cloud_points")
+        if self.cross.root and self.cross.dataset == self.prepare.dataset:
+            raise ValueError("cross.dataset is the data set trained on: name its categories in prepare instead")
         return self
 
 

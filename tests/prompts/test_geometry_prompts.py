@@ -1,10 +1,13 @@
 import functools
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from gsclip.prompts.geometry_prompts import GeometryAwarePrompts
+from gsclip.errors import InputError
+from gsclip.params import load_params
+from gsclip.prompts.geometry_prompts import GeometryAwarePrompts, load_encoder
 from gsclip.prompts.grouping import group_points, stack_groupings
 
 SETTINGS = {
@@ -124,3 +127,13 @@ def test_prototypes_have_a_gradient(clip, make):
 
 def test_without_geometry_every_parameter_has_a_gradient(clip, make):
     assert not without_gradient(clip, make(shape_prompt=False, defect_prompt=False))
+
+
+def test_pointnet_starts_from_the_checkpoint_that_the_parameters_name(clip, make, tmp_path):
+    stage1 = load_params(Path(__file__).parents[2] / "params.yaml").stage1
+    with pytest.raises(InputError, match=r"weights\.pth: not found"):
+        load_encoder(make(), stage1.model_copy(update={"pointnet_weights": str(tmp_path / "weights.pth")}))
+    before = make().state_dict()
+    prompts = make()
+    load_encoder(prompts, stage1)
+    assert all(torch.equal(value, before[name]) for name, value in prompts.state_dict().items())

@@ -65,6 +65,12 @@ def test_stages_that_split_the_data_by_role_track_the_roles():
         assert {"prepare.auxiliary_categories", "prepare.test_categories"} <= set(STAGES[stage]["params"]), stage
 
 
+def test_what_changes_the_depth_stream_alone_is_tracked_where_it_is_used():
+    # The tokens of the rendered stream do not depend on it, hence neither does data/features.
+    for stage in ("stage2", "calibrate"):
+        assert "features.depth_encoding" in STAGES[stage]["params"], stage
+
+
 def test_stages_are_few_and_every_dependency_in_the_repository_exists():
     assert len(STAGES) <= 10
     for stage in STAGES.values():

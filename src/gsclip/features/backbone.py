@@ -21,7 +21,7 @@ from gsclip.storage import sha256
 EMBEDDED = "embedded"
 EMBEDDED_MODEL = "gsclip-embedded"
 RANDOM_WEIGHTS = "random"
-CLIP_CAPTIONS = ("a photo of a {}", "a grey rendering of a {}", "a depth image of a {}")
+CLIP_CAPTIONS = ("{}", "a photo of one {}", "a grey rendering of one {}", "a depth image of one {}")
 OWN_KEYS = ("note", "stem", "weights_sha256")  # of the embedded configuration; the others are open_clip's
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from gsclip.commands import evaluate_dataset
@@ -15,8 +16,16 @@ def cross(params: Params) -> None:
     if not params.cross.root:
         write_json(common.CROSS, {"skipped": "cross.root is empty: it names the folder of another data set"})
         return
-    categories = params.cross.categories or None
-    evaluate_dataset(params.cross.dataset, Path(params.cross.root), categories, common.MODEL, common.CROSS)
+    _, rejected = evaluate_dataset(
+        params.cross.dataset,
+        Path(params.cross.root),
+        params.cross.categories or None,
+        common.MODEL,
+        common.CROSS,
+        settings=params.evaluate,
+    )
+    for error in rejected:
+        logging.getLogger(__name__).warning("rejected: %s", error)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 
 from gsclip.features.backbone import load_backbone
@@ -18,10 +20,11 @@ from gsclip.training.stage1 import train_stage1
 def stage1(params: Params) -> None:
     """Write ``models/stage1`` and its learning curve."""
     auxiliary = params.prepare.auxiliary_categories
-    names = training_names(common.index(), auxiliary)
-    data = TrainingData(common.FOLDERS, names, params.features.depth_encoding)
+    data = TrainingData(common.FOLDERS, training_names(common.index(), auxiliary))
     settings = {"features": params.features.model_dump(), "stage1": params.stage1.model_dump()}
-    checkpoint = Checkpoint(common.CHECKPOINTS, "stage1", run_key(settings, common.FOLDERS.files(auxiliary)))
+    weights = [Path(params.stage1.pointnet_weights)] if params.stage1.pointnet_weights else []
+    inputs = [*common.FOLDERS.files(auxiliary), *(path for path in weights if path.is_file())]
+    checkpoint = Checkpoint(common.CHECKPOINTS, "stage1", run_key(settings, inputs))
     backbone = load_backbone(*params.features.backbone_arguments)
     torch.manual_seed(params.stage1.seed)
     prompts = build_prompts(backbone, params.stage1)

@@ -21,7 +21,7 @@ def summary(_: Params) -> None:
         f"Trained on {', '.join(data['auxiliary_categories'])} ({data['training_samples']} samples); "
         f"tested on {data['samples']} samples of other families.\nBackbone: {data['backbone_note']}."
     )
-    cross = json.loads(common.CROSS.read_text(encoding="utf-8"))
+    cross = json.loads(common.CROSS.read_text(encoding="utf-8")) if common.CROSS.is_file() else {"skipped": ""}
     if "skipped" not in cross:
         console.print("On another data set, with the same model:")
         console.print(results_table(cross))

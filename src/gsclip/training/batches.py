@@ -28,7 +28,7 @@ class Batch:
         labels: of the objects.
         view_labels: of the views: abnormal where the defect is seen.
         masks: rendered ground truth.
-        depth: depth images in [0, 1], as the depth stream takes them.
+        depth: depth images in [0, 1], as the depth stream takes them; ``None`` where they are not asked for.
         pixels: (row, column) of every point in every view.
         visible: whether the point is seen there.
         point_masks: ground truth of every point.
@@ -40,7 +40,7 @@ class Batch:
     labels: Int[Tensor, " b"]
     view_labels: Int[Tensor, "b v"]
     masks: Bool[Tensor, "b v h w"]
-    depth: Float[Tensor, "b v 3 h w"]
+    depth: Float[Tensor, "b v 3 h w"] | None
     pixels: list[Int[Tensor, "v _ 2"]]
     visible: list[Bool[Tensor, "v _"]]
     point_masks: list[Bool[Tensor, " _"]]
@@ -54,13 +54,13 @@ class TrainingData:
     Args:
         folders: of the packs.
         names: samples to train on; the category is the part of a name before the first ``/``.
-        depth_encoding: of the depth images.
+        depth_encoding: of the depth images; ``None`` leaves them out.
 
     Raises:
         GsclipError: when there are no samples, or no defective or no normal ones.
     """
 
-    def __init__(self, folders: PackFolders, names: Sequence[str], depth_encoding: DepthEncoding) -> None:
+    def __init__(self, folders: PackFolders, names: Sequence[str], depth_encoding: DepthEncoding | None = None) -> None:
         categories = sorted({name.split("/", 1)[0] for name in names})
         if not categories:
             raise GsclipError("training: no auxiliary samples; see data/prepared/rejected.csv")
@@ -82,12 +82,13 @@ class TrainingData:
         point_masks = [torch.from_numpy(self._mask(name)) for name in names]
         masks = torch.stack([_rendered_mask(view) for view in views])
         tokens = np.stack([self._pack(name).tokens[name].tokens for name in names])
+        encoding = self._depth_encoding
         return Batch(
             names=list(names),
             labels=torch.tensor([name.split("/")[2] != "good" for name in names]).long(),
             view_labels=masks.flatten(2).any(-1).long(),
             masks=masks,
-            depth=torch.stack([depth_images(view, self._depth_encoding) for view in views]),
+            depth=None if encoding is None else torch.stack([depth_images(view, encoding) for view in views]),
             pixels=[torch.from_numpy(view.pixels) for view in views],
             visible=[torch.from_numpy(view.visible) for view in views],
             point_masks=point_masks,

@@ -38,7 +38,10 @@ def provenance(index: pd.DataFrame, params: Params, backbone_note: str) -> dict[
         "calibration_samples": len(calibration),
         "calibration_held_out": not set(calibration) & set(training),
         "seeds": {"data": params.prepare.seed, "stage1": params.stage1.seed, "stage2": params.stage2.seed},
-        "epochs": {"stage1": params.stage1.epochs, "stage2": params.stage2.epochs},
+        "epochs": {
+            "stage1": params.stage1.epochs if params.stage1.prompts == "learned" else 0,
+            "stage2": params.stage2.epochs if params.stage2.depth_stream else 0,
+        },
         "backbone": params.features.backbone,
         "backbone_note": backbone_note,
     }

@@ -8,6 +8,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from gsclip.errors import GsclipError
 from gsclip.features.backbone import Backbone
 from gsclip.features.encode import encode_views
 from gsclip.features.types import VisualEncoder
@@ -39,6 +40,8 @@ def train_stage2(
 
     def step(names: list[str]) -> Mapping[str, Tensor]:
         batch = data.batch(names)
+        if batch.depth is None:
+            raise GsclipError("stage 2 learns from depth images: give the training data their encoding")
         depth = encode_views(
             backbone,
             depth_stream,

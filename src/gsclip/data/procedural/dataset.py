@@ -53,7 +53,8 @@ def generate_scan(family: str, index: int, defect: str | None, seed: int, *, gri
     Args:
         family: of :data:`gsclip.data.procedural.families.FAMILIES`.
         index: number of the part within the family.
-        defect: of :func:`kinds`, or ``None`` for a flawless part.
+        defect: of :func:`kinds` or :data:`~gsclip.data.procedural.defects.TRAINING_KINDS`, or ``None`` for a flawless
+            part.
         seed: of the data set.
         grid: (h, w) in pixels.
 
@@ -63,7 +64,8 @@ def generate_scan(family: str, index: int, defect: str | None, seed: int, *, gri
 
     Raises:
         InputError: for an unknown family, for a kind of defect that the family cannot have, for negative numbers.
-        GsclipError: when no view shows a defect of the right size (not known to happen).
+        GsclipError: when no view shows a defect of the right size, or none of the parts drawn can have it: families
+            without a fixed design, which train the backbone alone, hold parts that cannot have every kind.
     """
     return _generate(family, index, defect, seed, grid)[1]
 
@@ -117,7 +119,8 @@ def procedural_index(
         raise InputError(where, "no categories, or one named twice", "name each family once")
     rows = []
     for category in categories:
-        possible = kinds(category) if only is None else (only,)
+        own = kinds(category)
+        possible = own if only is None else (only,)
         start = int(_stream(seed, category).integers(len(possible)))
         damaged = 0
         for number in range(samples_per_category):
@@ -162,8 +165,8 @@ def generate_from_row(row: pd.Series, seed: int, *, grid: tuple[int, int] = GRID
 
 def _generate(family: str, index: int, defect: str | None, seed: int, grid: tuple[int, int]) -> tuple[Scan, Scan]:
     """The flawless and the damaged scan; the same twice where there is no defect."""
-    possible = (*kinds(family), *TRAINING_KINDS)
-    if defect is not None and defect not in possible:
+    possible = kinds(family)
+    if defect is not None and defect not in (*possible, *TRAINING_KINDS):
         problem = "cannot be had by this family" if defect in KINDS else "is not known"
         raise InputError(f"{family}, defect {defect!r}", problem, f"choose one of {', '.join(possible)}")
     with single_thread():
