@@ -251,15 +251,16 @@ def test_the_same_sample_gives_the_same_bytes_on_any_number_of_threads():
 
 
 def test_arrays_have_the_promised_shapes_and_types():
-    sample = cloud(500)
+    sample = dataclasses.replace(cloud(500), colors=np.full((500, 3), 7, np.uint8))
     views = render_views(sample, image_size=48, views=5)
+    assert views.colors.shape == (48, 48, 3)
     assert views.rendered.shape == views.depth.shape == views.foreground.shape == views.mask.shape == (5, 48, 48)
     assert views.normals.shape == (5, 48, 48, 2)
     assert views.relief.shape == (5,)
     assert views.pixels.shape == (5, 500, 2)
     assert views.visible.shape == (5, 500)
     assert [getattr(views, field.name).dtype for field in dataclasses.fields(views)] == [
-        np.uint8, np.int8, np.uint16, np.float32, bool, np.int16, bool, bool
+        np.uint8, np.int8, np.uint16, np.float32, bool, np.int16, bool, bool, np.uint8
     ]  # fmt: skip
     assert views.pixels.min() >= 0
     assert views.pixels.max() < 48
