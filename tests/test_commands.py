@@ -9,20 +9,16 @@ import open3d
 import pandas as pd
 import pytest
 import tifffile
-import torch
 from PIL import Image
+from tests.detectors import PARAMS, untrained_detector
 from typer.testing import CliRunner
 
 from gsclip.cli import app
 from gsclip.commands import find_scans
 from gsclip.data.procedural.dataset import generate_scan
-from gsclip.detector import Detector, DetectorConfig
 from gsclip.features.backbone import load_backbone
 from gsclip.monitoring.rows import SAMPLE_COLUMNS
-from gsclip.params import load_params
-from gsclip.prompts.geometry_prompts import build_prompts
 from gsclip.stages.cross import cross
-from gsclip.streams.streams import build_streams
 
 ROOT = Path(__file__).parents[1]
 GRID = (120, 120)
@@ -30,22 +26,10 @@ GRID = (120, 120)
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    """A detector with untrained prompts and streams: all of the machinery, none of the skill."""
-    params = load_params(ROOT / "params.yaml")
-    torch.manual_seed(0)
-    backbone = load_backbone()
-    config = DetectorConfig(
-        render=params.render.model_copy(update={"views": 2}),
-        features=params.features.model_copy(update={"cloud_points": 512}),
-        stage1=params.stage1,
-        stage2=params.stage2,
-        predict=params.predict,
-        threshold=0.5,
-        trained_on={"dataset": "procedural", "auxiliary_categories": ["vase"], "backbone": "embedded"},
-    )
+    """Folder of an untrained detector."""
     folder = tmp_path_factory.mktemp("model") / "gsclip"
-    streams = build_streams(backbone, params.stage2)
-    Detector(config, backbone, build_prompts(backbone, params.stage1), *streams).save(folder)
+    trained_on = {"dataset": "procedural", "auxiliary_categories": ["vase"], "backbone": "embedded"}
+    untrained_detector(load_backbone(), threshold=0.5, trained_on=trained_on).save(folder)
     return folder
 
 
@@ -240,9 +224,8 @@ def workspace(model, mvtec, tmp_path, monkeypatch):
 
 
 def cross_params(**changes):
-    params = load_params(ROOT / "params.yaml")
-    evaluate = params.evaluate.model_copy(update={"pro_limit": 0.2, "bootstrap_repeats": 20})
-    return params.model_copy(update={"cross": params.cross.model_copy(update=changes), "evaluate": evaluate})
+    evaluate = PARAMS.evaluate.model_copy(update={"pro_limit": 0.2, "bootstrap_repeats": 20})
+    return PARAMS.model_copy(update={"cross": PARAMS.cross.model_copy(update=changes), "evaluate": evaluate})
 
 
 def test_another_data_set_is_evaluated_by_the_pipelines_own_protocol(workspace, mvtec):

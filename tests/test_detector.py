@@ -1,19 +1,13 @@
 """The detector's variants: what its parameters switch on and off."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
-import torch
+from tests.detectors import untrained_detector
 
 from gsclip.data.preparation import prepare_sample
 from gsclip.data.procedural.dataset import generate_scan
-from gsclip.detector import Detector, DetectorConfig
+from gsclip.detector import Detector
 from gsclip.features.backbone import load_backbone
-from gsclip.params import load_params
-from gsclip.prompts.geometry_prompts import build_prompts
-
-ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
@@ -26,18 +20,9 @@ def scan():
     return generate_scan("elbow", 0, None, 0, grid=(120, 120))
 
 
-def build(backbone, *, stage1=None, features=None, predict=None):
-    """A detector of the rendered stream alone, with untrained prompts."""
-    params = load_params(ROOT / "params.yaml")
-    torch.manual_seed(0)
-    config = DetectorConfig(
-        render=params.render.model_copy(update={"views": 2}),
-        features=params.features.model_copy(update={"cloud_points": 512, **(features or {})}),
-        stage1=params.stage1.model_copy(update=stage1 or {}),
-        stage2=params.stage2.model_copy(update={"depth_stream": False}),
-        predict=params.predict.model_copy(update=predict or {}),
-    )
-    return Detector(config, backbone, build_prompts(backbone, config.stage1), None, None)
+def build(backbone, **changes):
+    """A detector of the rendered stream alone."""
+    return untrained_detector(backbone, stage2={"depth_stream": False}, **changes)
 
 
 def test_hand_written_prompts_are_saved_loaded_and_scored(backbone, scan, tmp_path):

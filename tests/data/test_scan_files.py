@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tifffile
 from PIL import Image
+from tests.explosive import Explosive
 
 from gsclip.data.scan_files import MESH_POINTS, MIN_POINTS, SCAN_EXTENSIONS, read_color, read_mask, read_scan
 from gsclip.errors import InputError
@@ -322,16 +323,6 @@ def test_a_tiff_photograph_is_refused(tmp_path):
     assert message_of(read_scan, tmp_path / "a.tiff").startswith("holds uint8 instead of float coordinates")
     tifffile.imwrite(tmp_path / "b.tiff", np.zeros((20, 20), dtype=np.float32))
     assert message_of(read_scan, tmp_path / "b.tiff") == "has the shape 20 x 20; save x, y, z as height x width x 3"
-
-
-class Explosive:
-    """Unpickling it would leave a file behind."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return (open, (str(self.path), "w"))
 
 
 def test_pickled_arrays_are_never_unpickled(tmp_path):

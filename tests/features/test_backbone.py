@@ -5,6 +5,7 @@ import warnings
 import pytest
 import torch
 from safetensors.torch import save_file
+from tests.explosive import Explosive
 
 from gsclip.errors import GsclipError, InputError
 from gsclip.features import backbone
@@ -142,16 +143,6 @@ def test_a_local_file_that_holds_no_weights_is_refused(tmp_path, content):
     with pytest.raises(InputError) as caught:
         load_backbone("ViT-S-32-alt", str(path))
     assert str(caught.value).startswith(f"{path}: weights of ViT-S-32-alt cannot be loaded")
-
-
-class Explosive:
-    """Unpickling it would leave a file behind."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return (open, (str(self.path), "w"))
 
 
 def test_a_pickled_file_is_never_unpickled(tmp_path):

@@ -3,6 +3,7 @@ import functools
 import numpy as np
 import pytest
 import torch
+from tests.explosive import Explosive
 
 from gsclip.errors import InputError
 from gsclip.prompts.grouping import group_cloud, stack_groupings
@@ -139,16 +140,6 @@ def test_a_checkpoint_file_is_loaded_with_the_numbers_beside_the_weights(encoder
     load_pointnet2_sem_seg(other, path, sha256(path))
     for key, value in encoder.state_dict().items():
         assert torch.equal(other.state_dict()[key], value), key
-
-
-class Explosive:
-    """Unpickling it would leave a file behind."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return (open, (str(self.path), "w"))
 
 
 def test_other_files_are_refused_and_never_unpickled(encoder, tmp_path):

@@ -1,0 +1,31 @@
+"""Detectors with untrained prompts and streams: all of the machinery, none of the skill."""
+
+from pathlib import Path
+
+import torch
+
+from gsclip.detector import Detector, DetectorConfig
+from gsclip.params import load_params
+from gsclip.prompts.geometry_prompts import build_prompts
+from gsclip.streams.streams import build_streams
+
+PARAMS = load_params(Path(__file__).parents[1] / "params.yaml")
+
+
+def untrained_detector(backbone, *, stage1=None, stage2=None, features=None, predict=None, **facts):
+    """Build a detector of two views and small clouds.
+
+    Arguments change single values of the repository's parameters, group by group; ``facts`` are further fields of the
+    configuration.
+    """
+    torch.manual_seed(0)
+    config = DetectorConfig(
+        render=PARAMS.render.model_copy(update={"views": 2}),
+        features=PARAMS.features.model_copy(update={"cloud_points": 512, **(features or {})}),
+        stage1=PARAMS.stage1.model_copy(update=stage1 or {}),
+        stage2=PARAMS.stage2.model_copy(update=stage2 or {}),
+        predict=PARAMS.predict.model_copy(update=predict or {}),
+        **facts,
+    )
+    streams = build_streams(backbone, config.stage2) if config.stage2.depth_stream else (None, None)
+    return Detector(config, backbone, build_prompts(backbone, config.stage1), *streams)
