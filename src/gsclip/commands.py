@@ -24,7 +24,7 @@ from gsclip.data.sample import Sample
 from gsclip.data.scan_files import SCAN_EXTENSIONS, read_scan
 from gsclip.detector import Detector
 from gsclip.errors import GsclipError, InputError, unexpected
-from gsclip.metrics.sample_scores import SampleScores, sample_scores
+from gsclip.metrics.sample_scores import StoredSamples
 from gsclip.metrics.table import evaluate_samples
 from gsclip.monitoring.rows import SAMPLES_FILE, sample_row, samples_table
 from gsclip.params import EvaluateParams
@@ -206,6 +206,7 @@ def evaluate_dataset(
                 reader.scores(samples),
                 *(() if settings is None else (settings.pro_limit, settings.seed, settings.bootstrap_repeats)),
                 threshold=detector.config.threshold,
+                point_threshold=detector.config.point_threshold,
                 data={
                     "dataset": dataset,
                     "split": "test",
@@ -231,12 +232,8 @@ class _Reader:
         sample = self._samples[row["name"]]
         return GalleryItem(sample, self._detector.render(sample), self._predictions[row["name"]], row)
 
-    def scores(self, samples: pd.DataFrame) -> Iterator[SampleScores]:
-        for row in samples.sort_values(["category", "name"]).to_dict("records"):
-            name = row["name"]
-            yield sample_scores(
-                name, row["category"], row["defect"], int(row["label"]), self._predictions[name], self._samples[name]
-            )
+    def scores(self, samples: pd.DataFrame) -> StoredSamples:
+        return StoredSamples(samples, lambda category: (self._samples, self._predictions))
 
     def localised(self, samples: pd.DataFrame) -> Iterator[tuple[str, np.ndarray | None, np.ndarray]]:
         for name in samples["name"]:

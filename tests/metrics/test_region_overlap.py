@@ -1,8 +1,8 @@
-import itertools
 from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.metrics import direct
 
 from gsclip.metrics.region_overlap import (
     grid_point_regions,
@@ -13,24 +13,6 @@ from gsclip.metrics.region_overlap import (
 )
 
 GOLDEN = Path(__file__).parents[3] / "shared" / "golden" / "pro_paper_protocol.npz"
-
-
-def brute_force_pro(samples, limit):
-    """Every distinct score is a threshold; overlap and false positive rate are counted anew at each."""
-    samples = list(samples)
-    every = np.unique(np.concatenate([scores.ravel() for scores, _ in samples]))[::-1]
-    normal = np.concatenate([scores[regions == 0] for scores, regions in samples])
-    defects = [scores[regions == r] for scores, regions in samples for r in np.unique(regions[regions > 0])]
-    curve = [(0.0, 0.0)]
-    for threshold in every:
-        curve.append(((normal >= threshold).mean(), np.mean([(part >= threshold).mean() for part in defects])))
-    area = 0.0
-    for (x0, y0), (x1, y1) in itertools.pairwise(curve):
-        if x0 >= limit or x1 == x0:
-            continue
-        end = min(x1, limit)
-        area += (end - x0) * (y0 + (y0 + (y1 - y0) * (end - x0) / (x1 - x0))) / 2
-    return area / limit
 
 
 def random_samples(seed, levels=None):
@@ -46,7 +28,7 @@ def random_samples(seed, levels=None):
 @pytest.mark.parametrize("levels", [None, 5, 20])
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_agrees_with_brute_force_with_and_without_ties(seed, levels, limit):
-    expected = brute_force_pro(random_samples(seed, levels), limit)
+    expected = direct.per_region_overlap(random_samples(seed, levels), limit)
     assert per_region_overlap(random_samples(seed, levels), limit) == pytest.approx(expected, abs=1e-9)
 
 
@@ -162,6 +144,20 @@ def test_paper_protocol_agrees_with_the_golden_number():
         pytest.skip("the golden numbers are not there: ../shared/golden")
     golden = np.load(GOLDEN)
     assert pro_paper_protocol(golden["maps"], golden["masks"]) == pytest.approx(float(golden["pro"]), abs=1e-4)
+
+
+def test_paper_protocol_agrees_with_its_definition():
+    maps, masks = paper_like_maps()
+    maps[0, 3:20] = 0.0
+    maps, masks = maps.astype(np.float32), masks.copy()
+    masks[2] = False
+    assert pro_paper_protocol(maps, masks) == pytest.approx(direct.pro_paper_protocol(maps, masks), abs=1e-12)
+
+
+def test_paper_protocol_is_the_same_in_any_order_of_the_samples():
+    maps, masks = paper_like_maps()
+    order = [2, 0, 1]
+    assert pro_paper_protocol(maps[order], masks[order]) == pro_paper_protocol(maps, masks)
 
 
 def test_paper_protocol_is_undefined_where_its_curve_has_no_length():

@@ -3,7 +3,7 @@ import pytest
 from sklearn.metrics import f1_score
 
 from gsclip.errors import InputError
-from gsclip.metrics.threshold import Confusion, best_f1_threshold, confusion
+from gsclip.metrics.threshold import BINS, Confusion, ScoreHistogram, best_f1_threshold, confusion
 
 
 def test_threshold_lies_between_the_classes_when_they_are_separable():
@@ -31,6 +31,47 @@ def test_equal_scores_make_everything_an_alarm():
     assert best_f1_threshold(np.array([0, 1]), np.array([0.5, 0.5])) == (0.5, pytest.approx(2 / 3))
 
 
+def counted(*parts):
+    histogram = ScoreHistogram()
+    for labels, scores in parts:
+        histogram.add(np.array(labels), np.array(scores))
+    return histogram.best_f1_threshold()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_histogram_finds_the_threshold_of_all_scores_together(seed):
+    rng = np.random.default_rng(seed)
+    parts = []
+    for _ in range(4):
+        labels = rng.random(5000) < 0.05
+        parts.append((labels, rng.beta(np.where(labels, 3, 1), 4).astype(np.float32)))
+    labels, scores = (np.concatenate(values) for values in zip(*parts, strict=True))
+    exact, best = best_f1_threshold(labels, scores)
+    threshold, f1 = counted(*parts)
+    assert f1 == pytest.approx(best, abs=2e-4)
+    assert f1 == pytest.approx(f1_score(labels, scores >= threshold))
+    assert threshold == pytest.approx(exact, abs=0.02)  # the top of F1 is flat
+
+
+def test_a_histogram_puts_the_threshold_between_the_classes_to_the_width_of_a_bin():
+    threshold, f1 = counted(([0, 0, 1], [0.1, 0.2, 0.6]), ([1], [0.9]))
+    assert (threshold, f1) == (pytest.approx(0.4, abs=1 / BINS), 1.0)
+
+
+def test_a_histogram_holds_both_ends_and_rounding_beyond_them():
+    assert counted(([0, 1], [0.0, 1.0])) == (pytest.approx(0.5, abs=1 / BINS), 1.0)
+    assert counted(([0, 1], [-1e-7, 1 + 1e-7])) == (pytest.approx(0.5, abs=1 / BINS), 1.0)
+
+
+def test_a_histogram_of_equal_scores_makes_everything_an_alarm():
+    assert counted(([0, 1], [0.5, 0.5])) == (0.5, pytest.approx(2 / 3))
+
+
+@pytest.mark.parametrize("parts", [(), (([0, 0], [0.1, 0.2]),), (([1], [0.1]), ([1], [0.2]))])
+def test_a_histogram_of_one_class_has_no_threshold(parts):
+    assert counted(*parts) is None
+
+
 @pytest.mark.parametrize("label", [0, 1])
 def test_one_class_is_rejected_with_a_remedy(label):
     with pytest.raises(InputError, match="auxiliary categories that hold both"):
@@ -38,9 +79,9 @@ def test_one_class_is_rejected_with_a_remedy(label):
 
 
 def test_a_score_at_the_threshold_is_an_alarm():
-    counted = confusion(np.array([1, 1, 0, 0, 1]), np.array([0.5, 0.4, 0.5, 0.1, 0.9]), 0.5)
-    assert counted == Confusion(true_positive=2, false_positive=1, false_negative=1, true_negative=1)
-    assert (counted.precision, counted.recall, counted.f1) == pytest.approx((2 / 3, 2 / 3, 2 / 3))
+    decided = confusion(np.array([1, 1, 0, 0, 1]), np.array([0.5, 0.4, 0.5, 0.1, 0.9]), 0.5)
+    assert decided == Confusion(true_positive=2, false_positive=1, false_negative=1, true_negative=1)
+    assert (decided.precision, decided.recall, decided.f1) == pytest.approx((2 / 3, 2 / 3, 2 / 3))
 
 
 def test_rates_without_a_denominator_are_nan():

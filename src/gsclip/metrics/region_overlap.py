@@ -18,6 +18,8 @@ from scipy import ndimage, sparse
 from scipy.sparse import csgraph
 from scipy.spatial import cKDTree
 
+from gsclip.metrics.counts import DefectScores, RankCounts
+
 DEFAULT_LIMIT = 0.3  # of the false positive rate; from MVTec AD, used by all papers compared with
 NEIGHBOURS = 16
 PAPER_STEPS = 200
@@ -85,9 +87,9 @@ def grid_point_regions(grid_mask: np.ndarray, pixels: np.ndarray) -> np.ndarray:
 def per_region_overlap(samples: Iterable[tuple[np.ndarray, np.ndarray]], limit: float = DEFAULT_LIMIT) -> float:
     """Exact PRO up to a false positive rate, normalised to [0, 1].
 
-    Samples are taken one at a time. What stays in memory is one float32 score for each element, and eight more
-    bytes for each defect element; at its peak, while the scores are joined, twice the former. Scores are compared
-    as float32.
+    Samples are taken one at a time and once. What stays in memory is one float32 score for each element. Where the
+    samples can be read twice, :mod:`gsclip.metrics.counts` and :func:`counted_overlap` need those of the defect
+    elements only. Scores are compared as float32.
 
     Args:
         samples: pairs of scores and region labels, of equal shape; see the module for the labels.
@@ -99,46 +101,42 @@ def per_region_overlap(samples: Iterable[tuple[np.ndarray, np.ndarray]], limit: 
     Raises:
         ValueError: a limit outside (0, 1], or scores and labels of different shape.
     """
-    if not 0 < limit <= 1:
-        raise ValueError(f"limit of the false positive rate is {limit}, must be in (0, 1]")
-    normal_parts: list[np.ndarray] = []
-    defect_parts: list[np.ndarray] = []
-    weight_parts: list[np.ndarray] = []
-    region_count = 0
+    _check_limit(limit)
+    defects = DefectScores()
+    normals: list[np.ndarray] = []
     for scores, regions in samples:
-        scores, regions = np.asarray(scores, dtype=np.float32).ravel(), np.asarray(regions).ravel()
-        if scores.shape != regions.shape:
-            raise ValueError(f"{scores.size} scores but {regions.size} region labels")
-        normal_parts.append(scores[regions == 0])
-        defect = regions > 0
-        _, place, sizes = np.unique(regions[defect], return_inverse=True, return_counts=True)
-        defect_parts.append(scores[defect])
-        weight_parts.append(1.0 / sizes[place])
-        region_count += len(sizes)
-    if region_count == 0 or sum(map(len, normal_parts)) == 0:
-        return float("nan")
-    normal = np.concatenate(normal_parts)
-    normal_parts.clear()
-    normal.sort()
-    overlap_gains = np.concatenate(weight_parts) / region_count
-    false_positive_rate, overlap = _curve(normal, np.concatenate(defect_parts), overlap_gains)
-    return _area_up_to(false_positive_rate, overlap, limit) / limit
+        defects.add("", scores, regions)
+        normals.append(np.asarray(scores, dtype=np.float32).ravel()[np.asarray(regions).ravel() == 0])
+    counts = defects.counts()
+    for part in normals:
+        counts.add(part)
+    return counted_overlap(counts, limit)
 
 
-def _curve(normal: np.ndarray, defect: np.ndarray, gains: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Corners of the curve of overlap against false positive rate.
+def counted_overlap(counts: RankCounts, limit: float = DEFAULT_LIMIT) -> float:
+    """Exact PRO from the counts of all samples; see :func:`per_region_overlap`.
 
-    Between two scores of defect elements the overlap does not change, so each distinct one gives two corners: just
-    above it, and at it. Defect-free elements of the same score come with it in one step, along a straight line.
+    Between two scores of defect elements the overlap does not change, so each distinct one gives two corners of the
+    curve: just above it, and at it. Defect-free elements of the same score come with it in one step, along a straight
+    line.
+
+    Raises:
+        ValueError: a limit outside (0, 1].
     """
-    distinct, place = np.unique(defect, return_inverse=True)
-    distinct, steps = distinct[::-1], np.bincount(place, weights=gains)[::-1]
-    above = (len(normal) - np.searchsorted(normal, distinct, "right")) / len(normal)
-    at = (len(normal) - np.searchsorted(normal, distinct, "left")) / len(normal)
-    overlap = np.minimum(np.cumsum(steps), 1.0)
+    _check_limit(limit)
+    if counts.defects == 0 or counts.normals == 0:
+        return float("nan")
+    above, at = counts.above[::-1] / counts.normals, counts.at_or_above[::-1] / counts.normals
+    overlap = np.minimum(np.cumsum(counts.gains[::-1]), 1.0)
     before = np.concatenate([[0.0], overlap[:-1]])
     false_positive_rate = np.concatenate([[0.0], np.stack([above, at], axis=1).ravel(), [1.0]])
-    return false_positive_rate, np.concatenate([[0.0], np.stack([before, overlap], axis=1).ravel(), [1.0]])
+    corners = np.concatenate([[0.0], np.stack([before, overlap], axis=1).ravel(), [1.0]])
+    return _area_up_to(false_positive_rate, corners, limit) / limit
+
+
+def _check_limit(limit: float) -> None:
+    if not 0 < limit <= 1:
+        raise ValueError(f"limit of the false positive rate is {limit}, must be in (0, 1]")
 
 
 def _area_up_to(x: np.ndarray, y: np.ndarray, limit: float) -> float:
@@ -150,6 +148,58 @@ def _area_up_to(x: np.ndarray, y: np.ndarray, limit: float) -> float:
         x_inside = np.append(x_inside, limit)
         y_inside = np.append(y_inside, y[inside - 1] + slope * (limit - x[inside - 1]))
     return float(np.trapezoid(y_inside, x_inside))
+
+
+class SteppedOverlap:
+    """PRO by the paper's protocol, sample by sample; see :func:`pro_paper_protocol`.
+
+    Args:
+        low: lowest score of all samples.
+        high: highest score of all samples.
+        steps: equal steps between them.
+    """
+
+    def __init__(self, low: float, high: float, steps: int = PAPER_STEPS) -> None:
+        self._thresholds = np.linspace(low, high, steps + 1)
+        self._false_positives = np.zeros(steps + 1, dtype=np.int64)
+        self._normals = 0
+        self._overlaps: list[np.ndarray] = []
+        self._regions = 0
+
+    def add(self, scores: np.ndarray, regions: np.ndarray) -> None:
+        """Count the alarms of one sample at each threshold.
+
+        Args:
+            scores: any shape.
+            regions: region labels, in the shape of the scores; see the module.
+        """
+        normal = np.sort(scores[regions == 0])
+        self._false_positives += len(normal) - np.searchsorted(normal, self._thresholds, "right")
+        self._normals += len(normal)
+        defect = regions > 0
+        if not defect.any():
+            return
+        _, place, sizes = np.unique(regions[defect], return_inverse=True, return_counts=True)
+        # An element is an alarm at so many of the thresholds, the lowest ones.
+        exceeded = np.searchsorted(self._thresholds, scores[defect], "left")
+        bins = len(self._thresholds) + 1
+        histogram = np.bincount(place * bins + exceeded, minlength=len(sizes) * bins).reshape(len(sizes), bins)
+        above = np.cumsum(histogram[:, ::-1], axis=1)[:, -2::-1]
+        self._overlaps.append((above / sizes[:, None]).sum(axis=0))
+        self._regions += len(sizes)
+
+    def area(self) -> float:
+        """Area of the curve of all samples added; NaN where :func:`pro_paper_protocol` has none."""
+        if self._regions == 0 or self._normals == 0:
+            return float("nan")
+        false_positive_rate = self._false_positives / self._normals
+        kept = false_positive_rate < DEFAULT_LIMIT
+        # Sorted, so that the last bit of the sum does not depend on the order of the samples.
+        overlap = np.sort(self._overlaps, axis=0).sum(axis=0) / self._regions
+        x, y = false_positive_rate[kept][::-1], overlap[kept][::-1]
+        if x[0] == x[-1]:
+            return float("nan")
+        return float(np.trapezoid(y, (x - x[0]) / (x[-1] - x[0])))
 
 
 def pro_paper_protocol(
@@ -172,25 +222,7 @@ def pro_paper_protocol(
         lie below 0.3.
     """
     low, high = min(float(np.min(item)) for item in maps), max(float(np.max(item)) for item in maps)
-    thresholds = np.linspace(low, high, steps + 1)
-    false_positives = np.zeros(steps + 1)
-    normal_count = 0
-    overlaps: list[np.ndarray] = []
+    overlap = SteppedOverlap(low, high, steps)
     for scores, mask in zip(maps, masks, strict=True):
-        regions = image_regions(np.asarray(mask) > 0)
-        for region in range(regions.max() + 1):
-            members = np.sort(np.asarray(scores)[regions == region])
-            above = len(members) - np.searchsorted(members, thresholds, "right")
-            if region == 0:
-                false_positives += above
-                normal_count += len(members)
-            else:
-                overlaps.append(above / len(members))
-    if not overlaps or normal_count == 0:
-        return float("nan")
-    false_positive_rate = false_positives / normal_count
-    kept = false_positive_rate < DEFAULT_LIMIT
-    x, y = false_positive_rate[kept][::-1], np.mean(overlaps, axis=0)[kept][::-1]
-    if x[0] == x[-1]:
-        return float("nan")
-    return float(np.trapezoid(y, (x - x[0]) / (x[-1] - x[0])))
+        overlap.add(np.asarray(scores), image_regions(np.asarray(mask) > 0))
+    return overlap.area()

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
 from gsclip.data.sample import Sample
 from gsclip.errors import InputError
 from gsclip.metrics.region_overlap import grid_point_regions, point_regions
 from gsclip.scores.prediction import Prediction
+from gsclip.storage import Pack
 
 
 @dataclass(frozen=True)
@@ -125,3 +128,31 @@ def sample_scores(
         grid_mask=grid_mask,
         pixels=pixels,
     )
+
+
+class StoredSamples:
+    """Samples that are read from packs one at a time, anew in each iteration; none is kept.
+
+    Args:
+        rows: columns ``name``, ``category``, ``defect`` and ``label`` (0 or 1); taken by category, then name.
+        packs: gives the open packs of a category: its samples, and their predictions.
+    """
+
+    def __init__(self, rows: pd.DataFrame, packs: Callable[[str], tuple[Pack[Sample], Pack[Prediction]]]) -> None:
+        self._rows = rows.sort_values(["category", "name"]).to_dict("records")
+        self._packs = packs
+
+    def __iter__(self) -> Iterator[SampleScores]:
+        """Read them.
+
+        Raises:
+            InputError: a pack lacks a sample, or see :func:`sample_scores`.
+        """
+        for row in self._rows:
+            yield self._read(str(row["name"]), str(row["category"]), str(row["defect"]), int(row["label"]))
+
+    def _read(self, name: str, category: str, defect: str, label: int) -> SampleScores:
+        samples, predictions = self._packs(category)
+        prediction = predictions.read(name, ("object_score", "point_scores"))
+        sample = samples.read(name, ("points", "pixels", "grid", "mask", "grid_mask"))
+        return sample_scores(name, category, defect, label, prediction, sample)

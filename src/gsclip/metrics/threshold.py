@@ -1,7 +1,7 @@
-"""The decision threshold of the object score, and what it decides.
+"""Thresholds of object and point scores, and what they decide.
 
-The threshold is chosen on the auxiliary samples, which training has seen anyway; choosing it on test samples would
-leak their labels into the decision.
+They are chosen on the auxiliary samples, which training has seen anyway; choosing them on test samples would leak their
+labels into the decision.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from gsclip.errors import InputError
+
+BINS = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -62,13 +64,55 @@ def best_f1_threshold(labels: np.ndarray, scores: np.ndarray) -> tuple[float, fl
             "choose auxiliary categories that hold both",
         )
     distinct, place = np.unique(scores, return_inverse=True)
-    alarms = np.cumsum(np.bincount(place)[::-1])
-    hits = np.cumsum(np.bincount(place, weights=labels)[::-1])
-    f1 = 2 * hits / (alarms + labels.sum())
+    lowest_alarm, f1 = _lowest_alarm(np.bincount(place), np.bincount(place, weights=labels))
+    below = distinct[max(lowest_alarm - 1, 0)]
+    return float((distinct[lowest_alarm] + below) / 2), f1
+
+
+class ScoreHistogram:
+    """Counts of scores in [0, 1] by label: the threshold of best F1 over more scores than memory holds.
+
+    One mebibyte, however many scores are added. Bins are 1 / :data:`BINS` wide.
+    """
+
+    def __init__(self) -> None:
+        self._all = np.zeros(BINS, dtype=np.int64)
+        self._abnormal = np.zeros(BINS, dtype=np.int64)
+
+    def add(self, labels: np.ndarray, scores: np.ndarray) -> None:
+        """Count (n,) scores, finite; those outside of [0, 1] count as its nearer end. ``labels``: (n,) 0 or 1."""
+        place = np.clip(np.asarray(scores, dtype=np.float64) * BINS, 0, BINS - 1).astype(np.int64)
+        self._all += np.bincount(place, minlength=BINS)
+        self._abnormal += np.bincount(place[np.asarray(labels).astype(bool)], minlength=BINS)
+
+    def best_f1_threshold(self) -> tuple[float, float] | None:
+        """Find the threshold of the highest F1, as :func:`best_f1_threshold` does, to the width of a bin.
+
+        It lies half-way between the bin of the lowest alarms and the next one below that holds a score.
+
+        Returns:
+            Threshold and the F1 reached there; ``None`` when no normal or no abnormal score was added.
+        """
+        if not 0 < self._abnormal.sum() < self._all.sum():
+            return None
+        (filled,) = self._all.nonzero()
+        lowest_alarm, f1 = _lowest_alarm(self._all[filled], self._abnormal[filled])
+        low = filled[lowest_alarm]
+        below = filled[lowest_alarm - 1] + 1 if lowest_alarm > 0 else low
+        return float((low + below) / (2 * BINS)), f1
+
+
+def _lowest_alarm(counts: np.ndarray, abnormal: np.ndarray) -> tuple[int, float]:
+    """Place of the lowest value at which to raise an alarm for the highest F1, and that F1; fewest alarms of equals.
+
+    Args:
+        counts: (k,) how many scores have each value; values ascend.
+        abnormal: (k,) how many of them are abnormal.
+    """
+    alarms, hits = np.cumsum(counts[::-1]), np.cumsum(abnormal[::-1])
+    f1 = 2 * hits / (alarms + abnormal.sum())
     best = int(np.argmax(f1))
-    lowest_alarm = len(distinct) - 1 - best
-    below = distinct[lowest_alarm - 1] if lowest_alarm > 0 else distinct[lowest_alarm]
-    return float((distinct[lowest_alarm] + below) / 2), float(f1[best])
+    return len(counts) - 1 - best, float(f1[best])
 
 
 def confusion(labels: np.ndarray, scores: np.ndarray, threshold: float) -> Confusion:

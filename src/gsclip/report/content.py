@@ -25,6 +25,12 @@ METRIC_NAMES = {
     "point_pro": ("Point PRO", "points of the part"),
     "pixel_auroc": ("Pixel AUROC", "whole grid of the scan, background as 0"),
     "pixel_pro": ("Pixel PRO", "whole grid of the scan, background as 0"),
+    "o_f1_max": ("Object F1, best", "one score a part; threshold by the test labels: an upper bound"),
+    "point_ap": ("Point AP", "points of the part"),
+    "point_f1_max": ("Point F1, best", "points of the part; threshold by the test labels: an upper bound"),
+    "point_iou": ("Point IoU", "points of the part; threshold from auxiliary samples"),
+    "point_fpr95": ("Point FPR at 95 % recall", "points of the part; the lower the better"),
+    "pixel_pro_paper_protocol": ("Pixel PRO, 200 thresholds", "whole grid; protocol of the paper"),
 }
 PROCEDURAL = "procedural"
 TEST_SPLIT = "test"

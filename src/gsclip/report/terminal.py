@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.table import Table
 
-from gsclip.metrics.table import METRICS, SOURCES
+from gsclip.metrics.table import HEADLINE_METRICS, SOURCES
 
 
 def results_table(metrics: Mapping[str, Any]) -> Table:
@@ -20,14 +20,14 @@ def results_table(metrics: Mapping[str, Any]) -> Table:
     title = f"{data['dataset']}: {data['samples']} samples, {data['defective']} defective (per cent)"
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     table.add_column("")
-    for metric in METRICS:
+    for metric in HEADLINE_METRICS:
         table.add_column(metric, justify="right")
     for category, figures in metrics["categories"].items():
-        table.add_row(category, *(_per_cent(figures[metric]["ours"]) for metric in METRICS))
+        table.add_row(category, *(_per_cent(figures[metric]["ours"]) for metric in HEADLINE_METRICS))
     table.add_section()
     for source, name in zip(SOURCES, ("mean", "random scores", "oracle"), strict=True):
         style = "bold" if source == "ours" else "dim"
-        table.add_row(name, *(_per_cent(metrics["mean"][metric][source]) for metric in METRICS), style=style)
+        table.add_row(name, *(_per_cent(metrics["mean"][metric][source]) for metric in HEADLINE_METRICS), style=style)
     low, high = metrics["o_auroc_interval"]
     table.caption = f"o_auroc: 95 % interval of the mean {_per_cent(low)} to {_per_cent(high)}"
     table.caption_justify = "left"
