@@ -133,7 +133,8 @@ def test_a_local_file_with_another_checksum_is_refused(local_file):
     path, _ = local_file
     with pytest.raises(InputError) as caught:
         load_backbone("ViT-S-32-alt", str(path), "0" * 64)
-    assert str(caught.value) == (f"{path}: SHA-256 differs from features.weights_sha256; download the file again")
+    problem = "SHA-256 differs from features.weights_sha256; remove the file and download it again"
+    assert str(caught.value) == f"{path}: {problem}"
 
 
 @pytest.mark.parametrize("content", [b"no weights", b""])
@@ -153,15 +154,42 @@ def test_a_pickled_file_is_never_unpickled(tmp_path):
 
 
 def test_weights_of_openai_run_with_quick_gelu(tmp_path, monkeypatch):
+    import open_clip
     from open_clip import factory
     from open_clip.transformer import QuickGELU
 
     # The activation follows from the tag alone: nothing is downloaded or loaded here.
-    monkeypatch.setattr(factory, "download_pretrained", lambda *_, **__: str(tmp_path / "weights"))
+    for module in (open_clip, factory):
+        monkeypatch.setattr(module, "download_pretrained", lambda *_, **__: str(tmp_path / "weights"))
     monkeypatch.setattr(factory, "load_checkpoint", lambda *_, **__: None)
     clip = load_backbone("ViT-B-32", "openai").clip
     for tower in (clip.visual.transformer, clip.transformer):
         assert all(isinstance(block.mlp.gelu, QuickGELU) for block in tower.resblocks)
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_downloaded_file_is_held_against_the_checksum_that_the_hub_names_it_by(
+    tmp_path, monkeypatch, local_file, damaged
+):
+    """The hub's cache: a link to a blob whose name is its checksum."""
+    import open_clip
+    from open_clip import factory
+
+    path, projection = local_file
+    content = path.read_bytes()
+    blob = tmp_path / sha256(path)
+    blob.write_bytes(content[:-1] + b"x" if damaged else content)
+    link = tmp_path / "open_clip_model.safetensors"
+    link.symlink_to(blob)
+    monkeypatch.setattr(open_clip, "get_pretrained_cfg", lambda *_: {"hf_hub": "somebody/model/"})
+    for module in (open_clip, factory):
+        monkeypatch.setattr(module, "download_pretrained", lambda *_, **__: str(link))
+    monkeypatch.setattr(factory, "get_pretrained_cfg", lambda *_: {"hf_hub": "somebody/model/"})
+    if damaged:
+        with pytest.raises(InputError, match=r"open_clip_model\.safetensors: SHA-256 differs from the one that it was"):
+            load_backbone("ViT-S-32-alt", "published")
+    else:
+        assert torch.equal(load_backbone("ViT-S-32-alt", "published").clip.visual.proj, projection)
 
 
 def test_weights_of_another_model_are_refused(local_file):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import pickle  # its error alone: nothing is unpickled
+import string
 from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
@@ -22,6 +23,7 @@ EMBEDDED = "embedded"
 EMBEDDED_MODEL = "gsclip-embedded"
 RANDOM_WEIGHTS = "random"
 CLIP_CAPTIONS = ("{}", "a photo of one {}", "a grey rendering of one {}", "a depth image of one {}")
+SHA256_DIGITS = 64
 OWN_KEYS = ("note", "stem", "weights_sha256")  # of the embedded configuration; the others are open_clip's
 
 
@@ -65,7 +67,8 @@ def load_backbone(name: str = EMBEDDED, weights: str = "", weights_sha256: str =
         name: ``embedded``, or the name of an open_clip vision transformer such as ``ViT-L-14-336``.
         weights: for open_clip: a pretrained tag (``openai``: downloaded to open_clip's cache), a local file, or
             ``random`` for untrained weights (measurements only).
-        weights_sha256: expected SHA-256 of a local file; empty: not checked.
+        weights_sha256: expected SHA-256 of the file, local or downloaded; empty: a downloaded file is held against
+            the checksum that the hub names it by, a local one is not checked.
 
     Raises:
         InputError: when the weights are missing, not the expected ones, or cannot be downloaded.
@@ -82,13 +85,15 @@ def load_backbone(name: str = EMBEDDED, weights: str = "", weights_sha256: str =
         torch.manual_seed(0)
         clip = open_clip.create_model(name)
         return _describe(name, clip, name, f"{name} with random weights: for measurements only")
-    if Path(weights).is_file() and weights_sha256 and sha256(weights) != weights_sha256:
-        raise InputError(weights, "SHA-256 differs from features.weights_sha256", "download the file again")
     if not weights:
         raise GsclipError(f"features.weights: empty; name a pretrained tag (openai) or a file for {name}")
+    published = open_clip.get_pretrained_cfg(name, weights) or {}
     # OpenAI trained with QuickGELU: with the usual GELU the same weights give other features, without a complaint.
-    quick_gelu = bool((open_clip.get_pretrained_cfg(name, weights) or {}).get("quick_gelu", False))
+    quick_gelu = bool(published.get("quick_gelu", False))
     try:
+        file = Path(open_clip.download_pretrained(published)) if published else Path(weights)
+        if file.is_file():
+            _check_sha256(file, weights_sha256)
         clip = open_clip.create_model(
             name, pretrained=weights, require_pretrained=True, weights_only=True, force_quick_gelu=quick_gelu
         )
@@ -96,6 +101,16 @@ def load_backbone(name: str = EMBEDDED, weights: str = "", weights_sha256: str =
         problem = f"weights of {name} cannot be loaded ({one_line(error)})"
         raise InputError(weights, problem, "download them once while on-line, or name a local file") from error
     return _describe(name, clip, name, f"{name} with weights {weights} through open_clip")
+
+
+def _check_sha256(file: Path, expected: str) -> None:
+    blob = file.resolve().name  # in the cache of the hub, large files are named by their SHA-256
+    downloaded = len(blob) == SHA256_DIGITS and set(blob) <= set(string.hexdigits)
+    if not expected and not downloaded:
+        return
+    if sha256(file) != (expected or blob):
+        where = "features.weights_sha256" if expected else "the one that it was published with"
+        raise InputError(file, f"SHA-256 differs from {where}", "remove the file and download it again")
 
 
 def check_fit(backbone: Backbone, image_size: int, local_layers: tuple[int, ...]) -> None:
