@@ -1,13 +1,29 @@
-"""The detector's variants: what its parameters switch on and off."""
+"""The detector: what its parameters switch on and off, its folder, its view of a scan that was moved as a whole."""
+
+import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 from tests.detectors import untrained_detector
 
 from gsclip.data.preparation import prepare_sample
 from gsclip.data.procedural.dataset import generate_scan
-from gsclip.detector import Detector
+from gsclip.detector import CONFIG_FILE, Detector, Licences, Origin, read_config
+from gsclip.errors import InputError
 from gsclip.features.backbone import load_backbone
+from gsclip.storage import sha256
+
+MODEL_PAGE = Path(__file__).parents[1] / "docs" / "model.md"
+WEIGHTS = (
+    "prompts.safetensors",
+    "refinement.safetensors",
+    "depth_stream/adapter_model.safetensors",
+    "depth_stream/adapter_config.json",
+)
+ORIGIN = Origin(data_sha256="d" * 64, parameters_sha256="p" * 64, licences=Licences(code="a", backbone="b", data="c"))
 
 
 @pytest.fixture(scope="module")
@@ -61,3 +77,197 @@ def test_a_part_scored_alone_or_after_others_gets_the_same_bits(backbone, scan):
     again = detector.score(scan.points)
     assert again.object_score == first.object_score
     np.testing.assert_array_equal(again.point_scores, first.point_scores)
+
+
+@pytest.fixture(scope="module")
+def saved(backbone, tmp_path_factory):
+    """Folder of an untrained detector of both streams."""
+    folder = tmp_path_factory.mktemp("saved") / "model"
+    untrained_detector(backbone, threshold=0.4, point_threshold=0.6, origin=ORIGIN).save(folder)
+    return folder
+
+
+def copy_of(saved, folder):
+    for path in saved.rglob("*"):
+        if path.is_file():
+            target = folder / path.relative_to(saved)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(path.read_bytes())
+    return folder
+
+
+def contents(folder):
+    return {path.relative_to(folder).as_posix(): sha256(path) for path in folder.rglob("*") if path.is_file()}
+
+
+def test_the_configuration_holds_thresholds_origin_and_a_checksum_of_every_other_file(saved):
+    written = contents(saved)
+    assert set(written) == {*WEIGHTS, CONFIG_FILE}
+    config = read_config(saved)
+    assert config.files == {name: written[name] for name in WEIGHTS}
+    assert (config.threshold, config.point_threshold, config.origin) == (0.4, 0.6, ORIGIN)
+
+
+def test_a_model_loaded_and_saved_again_has_the_same_bytes(saved, tmp_path):
+    Detector.from_pretrained(saved).save(tmp_path / "again")
+    assert contents(tmp_path / "again") == contents(saved)
+
+
+def test_the_configuration_is_written_last(backbone, tmp_path, monkeypatch):
+    from gsclip import detector as module
+
+    there = []
+    monkeypatch.setattr(module, "write_json", lambda path, _value: there.extend(contents(path.parent)))
+    untrained_detector(backbone).save(tmp_path / "model")
+    assert sorted(there) == sorted(WEIGHTS)
+
+
+@pytest.mark.parametrize("name", WEIGHTS)
+def test_a_file_that_is_not_the_one_saved_is_refused_by_name(saved, tmp_path, name):
+    folder = copy_of(saved, tmp_path / "model")
+    file = folder / name
+    content = bytearray(file.read_bytes())
+    content[-3] ^= 1  # one bit of the last weight: safetensors itself has no checksum
+    file.write_bytes(content)
+    with pytest.raises(InputError, match=f"{re.escape(name)}: SHA-256 differs .*; copy the model again, or train it"):
+        Detector.from_pretrained(folder)
+    file.unlink()
+    with pytest.raises(InputError, match=f"{re.escape(name)}: file of the model not found; copy the model again"):
+        Detector.from_pretrained(folder)
+
+
+def test_weights_of_another_model_are_refused(backbone, saved, tmp_path):
+    folder = copy_of(saved, tmp_path / "model")
+    other = untrained_detector(backbone)
+    next(other.prompts.parameters()).data += 1
+    other.save(tmp_path / "other")
+    (folder / WEIGHTS[0]).write_bytes((tmp_path / "other" / WEIGHTS[0]).read_bytes())
+    with pytest.raises(InputError, match=r"prompts\.safetensors: SHA-256 differs"):
+        Detector.from_pretrained(folder)
+
+
+def changed_config(saved, folder, change):
+    path = copy_of(saved, folder) / CONFIG_FILE
+    config = json.loads(path.read_text())
+    change(config)
+    path.write_text(json.dumps(config))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (lambda config: [config.pop(key) for key in ("files", "origin", "point_threshold")], "holds no checksums"),
+        (lambda config: config["files"].pop("refinement.safetensors"), "refinement.safetensors: SHA-256 differs"),
+        (lambda config: config["stage2"].pop("lora_rank"), r"of this version \(stage2.lora_rank: Field required\)"),
+        (lambda config: config.update(unknown=1), r"of this version \(unknown: Extra inputs"),
+    ],
+)
+def test_a_model_of_another_version_is_refused(saved, tmp_path, change, problem):
+    folder = changed_config(saved, tmp_path / "model", change)
+    with pytest.raises(InputError, match=problem + r".*; copy the model again, or train it with `dvc repro`$"):
+        Detector.from_pretrained(folder)
+
+
+def test_a_folder_without_a_model_is_refused(saved, tmp_path):
+    with pytest.raises(InputError, match=r"holds no model .*; name the folder of a trained model"):
+        Detector.from_pretrained(tmp_path)
+    broken = copy_of(saved, tmp_path / "model")
+    (broken / CONFIG_FILE).write_bytes((broken / CONFIG_FILE).read_bytes()[:-40])
+    with pytest.raises(InputError, match=r"config\.json: is no JSON"):
+        Detector.from_pretrained(broken)
+
+
+TURNS = {
+    "about z": Rotation.from_euler("z", 90, degrees=True),
+    "about x, then y": Rotation.from_euler("xy", [90, -90], degrees=True),
+}
+PLACE = np.array([0.5, -0.25, 0.125])
+
+
+@pytest.fixture(scope="module")
+def moving(backbone, scan):
+    """A detector of both streams; the scan and its part alone, coordinates to 2 to the power of -16 metres."""
+    points = (np.round(scan.points * 2.0**16) / 2.0**16).astype(np.float32)
+    cloud = prepare_sample(scan).points
+    cloud = (np.round(cloud * 2.0**16) / 2.0**16).astype(np.float32)
+    return untrained_detector(backbone), {"organised": points, "cloud": cloud}
+
+
+def differences(first, second):
+    """Greatest difference of the object scores and of the point scores."""
+    assert len(first.point_scores) == len(second.point_scores)
+    return abs(first.object_score - second.object_score), np.abs(first.point_scores - second.point_scores).max()
+
+
+@pytest.mark.parametrize("kind", ["organised", "cloud"])
+@pytest.mark.parametrize("turn", TURNS)
+def test_quarter_turns_of_scan_and_cameras_together_change_no_bit(moving, kind, turn):
+    detector, scans = moving
+    points, rotation = scans[kind], TURNS[turn].as_matrix().round()
+    exact = points.astype(np.float64) @ rotation.T + PLACE
+    moved = exact.astype(np.float32)
+    np.testing.assert_array_equal(moved, exact)  # nothing is rounded on the way in
+    still = detector.score(points, pose=np.eye(3))
+    together = detector.score(moved, pose=rotation.T)
+    assert together.object_score == still.object_score
+    np.testing.assert_array_equal(together.point_scores, still.point_scores)
+    assert max(differences(together, detector.score(points))) < 1e-3
+
+
+@pytest.mark.parametrize("kind", ["organised", "cloud"])
+@pytest.mark.parametrize("seed", range(3))
+def test_any_turn_of_scan_and_cameras_together_changes_scores_by_rounding_alone(moving, kind, seed):
+    detector, scans = moving
+    rotation = Rotation.random(random_state=seed).as_matrix()
+    moved = scans[kind].astype(np.float64) @ rotation.T + PLACE
+    assert max(differences(detector.score(moved, pose=rotation.T), detector.score(scans[kind]))) < 1e-3
+
+
+@pytest.mark.parametrize("kind", ["organised", "cloud"])
+def test_a_turn_without_the_pose_changes_scores(moving, kind):
+    detector, scans = moving
+    rotation = TURNS["about z"].as_matrix()
+    of_object, of_points = differences(detector.score(scans[kind] @ rotation.T), detector.score(scans[kind]))
+    assert of_points > 0.05
+    assert of_object > 1e-3
+
+
+@pytest.mark.parametrize("kind", ["organised", "cloud"])
+def test_the_place_of_a_scan_does_not_matter(moving, kind):
+    detector, scans = moving
+    here = detector.score(scans[kind])
+    far, farther = (detector.score(scans[kind].astype(np.float64) + place) for place in (1e3, 1e6))
+    assert far.object_score == farther.object_score
+    np.testing.assert_array_equal(far.point_scores, farther.point_scores)
+    assert max(differences(far, here)) < 1e-3
+
+
+def test_a_pose_that_is_no_rotation_is_refused(moving):
+    detector, scans = moving
+    with pytest.raises(InputError, match=r"scan: the pose mirrors: its determinant is -1; give a \(3, 3\) matrix"):
+        detector.score(scans["cloud"], pose=np.diag([1, 1, -1]))
+
+
+def test_the_example_of_the_model_page_runs(backbone, tmp_path, capsys):
+    (example,) = re.findall(r"```python\n(.*?)```", MODEL_PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    folder = tmp_path / "model"
+    untrained_detector(backbone, threshold=0.0, point_threshold=0.0).save(folder)
+    assert example.count('"models/gsclip"') == 1
+    names = {}
+    exec(compile(example.replace("models/gsclip", str(folder)), str(MODEL_PAGE), "exec"), names)  # noqa: S102
+    printed = capsys.readouterr().out.splitlines()
+    assert len(printed) == 3
+    assert printed[0] == f"object score {names['prediction'].object_score:.3f}: abnormal"
+    count = len(names["prediction"].point_scores)
+    assert printed[1].startswith(f"{count} of {count} points are a defect's")
+    assert max(differences(names["prediction"], names["turned"])) < 1e-3
+
+
+def test_the_model_page_names_every_key_and_file():
+    from gsclip.detector import DetectorConfig
+
+    page = MODEL_PAGE.read_text(encoding="utf-8")
+    keys = [name for name in DetectorConfig.model_fields if name != "origin"]
+    keys += [f"origin.{name}" for name in Origin.model_fields] + list(Licences.model_fields)
+    assert [name for name in (*keys, *WEIGHTS) if f"`{name}`" not in page] == []

@@ -1,11 +1,11 @@
 """The detector: both stages put together, from the points of a part to its scores. Saved and loaded as one folder.
 
-==========================  =====================================================================
-``config.json``             architecture, decision threshold, and what it was trained on
+==========================  ============================================================================
+``config.json``             architecture, thresholds, what it was trained on, and the checksums of the other files
 ``prompts.safetensors``     stage 1: PointNet++, shape prompt, GDDM, context and deep tokens
 ``refinement.safetensors``  stage 2: SRM
 ``depth_stream/``           stage 2: LoRA of the depth stream, in PEFT's own format
-==========================  =====================================================================
+==========================  ============================================================================
 
 The backbone itself is not in the folder: it is named in the configuration and loaded by
 :mod:`gsclip.features.backbone`.
@@ -35,17 +35,52 @@ from gsclip.prompts.geometry_prompts import PROMPTS_FILE, Prompts, load_prompts
 from gsclip.prompts.grouping import Grouping, group_points, stack_groupings
 from gsclip.scores.prediction import Prediction
 from gsclip.scores.scoring import score_views
-from gsclip.storage import atomic_directory, save_module, write_json
+from gsclip.storage import TRAIN_AGAIN, atomic_directory, save_module, sha256, write_json
 from gsclip.streams.refinement import SynergisticRefinement
-from gsclip.streams.streams import load_streams, save_streams
+from gsclip.streams.streams import ADAPTER_FILE, DEPTH_STREAM_FOLDER, REFINEMENT_FILE, load_streams, save_streams
 from gsclip.views.renderer import render_views
 from gsclip.views.views import Views
 
 CONFIG_FILE = "config.json"
+ADAPTER_CONFIG_FILE = "adapter_config.json"  # PEFT's: it scales the adapter
+
+
+class Licences(BaseModel):
+    """One plain sentence for each part of a model; those that begin with ``check:`` need a look before it is used.
+
+    Attributes:
+        code: of this package.
+        backbone: of the backbone's weights, which are not in the model's folder.
+        data: of the data set that the model was trained on.
+        pointnet: of the checkpoint that PointNet++ starts from; ``None`` where there is none.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    code: str
+    backbone: str
+    data: str
+    pointnet: str | None = None
+
+
+class Origin(BaseModel):
+    """What a trained model comes from, to the bit: the same digests and the same code give the same model.
+
+    Attributes:
+        data_sha256: see :func:`gsclip.training.selection.data_sha256`.
+        parameters_sha256: see :func:`gsclip.training.selection.parameters_sha256`.
+        licences: of its parts.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    data_sha256: str
+    parameters_sha256: str
+    licences: Licences
 
 
 class DetectorConfig(BaseModel):
-    """What it takes to build a detector, its decision threshold, and where it comes from.
+    """What it takes to build a detector, its thresholds, and where it comes from.
 
     Attributes:
         render: views.
@@ -54,8 +89,12 @@ class DetectorConfig(BaseModel):
         stage2: streams.
         predict: from maps to scores.
         threshold: object scores at or above it are decided abnormal; ``None`` before calibration.
+        point_threshold: point scores at or above it are a defect's; ``None`` before calibration, and where the
+            calibration had no defective point.
         score_range: point scores of the first and the last colour of heat maps, the same for all scans.
         trained_on: facts for reports: data set, categories, samples, protocol, seeds.
+        origin: digests of training data and parameters, licences; ``None`` before training.
+        files: SHA-256 of each other file of the model's folder, by its name; set by :meth:`Detector.save`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -66,8 +105,11 @@ class DetectorConfig(BaseModel):
     stage2: Stage2Params
     predict: PredictParams
     threshold: float | None = None
+    point_threshold: float | None = None
     score_range: tuple[float, float] = (0.0, 1.0)
     trained_on: dict[str, Any] = {}
+    origin: Origin | None = None
+    files: dict[str, str] = {}
 
     def facts(self) -> dict[str, Any]:
         """What every table of results says about its model."""
@@ -110,10 +152,11 @@ class Detector:
         """Load a detector that :meth:`save` or the pipeline wrote.
 
         Raises:
-            InputError: when the folder holds no complete detector.
+            InputError: when the folder holds no complete detector, or a file that is not the one that was saved.
         """
         folder = Path(folder)
         config = read_config(folder)
+        _check_files(folder, config)
         backbone = load_backbone(*config.features.backbone_arguments)
         prompts = load_prompts(folder, backbone, config.stage1)
         return cls(config, backbone, prompts, *load_streams(folder, backbone, config.stage2))
@@ -121,10 +164,11 @@ class Detector:
     def save(self, folder: str | Path) -> None:
         """Write the detector; the folder appears whole or not at all, and holds the same bytes for the same weights."""
         with atomic_directory(folder) as temporary:
-            write_json(temporary / CONFIG_FILE, self.config.model_dump(mode="json"))
             save_module(self.prompts, temporary / PROMPTS_FILE)
             if self.depth_stream is not None and self.refinement is not None:
                 save_streams(temporary, self.depth_stream, self.refinement)
+            files = {name: sha256(temporary / name) for name in _file_names(self.config)}
+            write_json(temporary / CONFIG_FILE, self.config.model_copy(update={"files": files}).model_dump(mode="json"))
 
     def render(self, sample: Sample) -> Views:
         """Views of a sample, as the detector was trained on them."""
@@ -196,21 +240,29 @@ class Detector:
             color_tokens=self.color_tokens(views),
         )
 
-    def score(self, points: np.ndarray, colors: np.ndarray | None = None) -> Prediction:
+    def score(
+        self, points: np.ndarray, colors: np.ndarray | None = None, pose: np.ndarray | None = None
+    ) -> Prediction:
         """Score a scan.
 
         Args:
-            points: (h, w, 3) organised scan, its background is removed; or (n, 3) points of one part.
+            points: (h, w, 3) organised scan, its background is removed; or (n, 3) points of one part. Any unit of
+                length; float32, or float64 where the scan is far from its origin.
             colors: uint8 RGB of every point, in the shape of ``points``; read where ``predict.rgb`` is on.
+            pose: (3, 3) rotation from the scan's frame to the sensor frame (x to the right, y down, z away from the
+                sensor); ``None``: they are the same. The views are taken from there.
 
         Returns:
             Scores; those of points are in the order of the part's points (see
             :func:`~gsclip.data.preparation.prepare_sample`).
 
         Raises:
-            InputError: when the scan cannot be used.
+            InputError: when the scan or the pose cannot be used.
         """
-        sample = prepare_sample(Scan(np.asarray(points, dtype=np.float32), colors=colors))
+        array = np.asarray(points)
+        if array.dtype != np.float64:
+            array = array.astype(np.float32, copy=False)
+        sample = prepare_sample(Scan(array, colors=colors), pose=pose)
         return self.predict(sample, self.render(sample))
 
     def decide(self, object_score: float) -> int | None:
@@ -222,13 +274,37 @@ def read_config(folder: str | Path) -> DetectorConfig:
     """Read the configuration of a saved detector.
 
     Raises:
-        InputError: when there is none, or it is not valid.
+        InputError: when there is none, when it is not valid, or when it is of a version that wrote no checksums.
     """
     path = Path(folder) / CONFIG_FILE
-    remedy = "name the folder of a trained model (models/gsclip after `dvc repro`)"
     try:
-        return DetectorConfig.model_validate(json.loads(path.read_text(encoding="utf-8")))
+        config = DetectorConfig.model_validate(json.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
+        remedy = "name the folder of a trained model (models/gsclip after `dvc repro`)"
         raise InputError(folder, f"holds no model ({CONFIG_FILE} not found)", remedy) from error
-    except (ValidationError, ValueError) as error:
-        raise InputError(path, f"is no configuration of a detector ({one_line(error)})", remedy) from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "content"
+        problem = f"is no configuration of a detector of this version ({place}: {first['msg']})"
+        raise InputError(path, problem, TRAIN_AGAIN) from error
+    except ValueError as error:
+        raise InputError(path, f"is no JSON ({one_line(error)})", TRAIN_AGAIN) from error
+    if not config.files:
+        raise InputError(path, "holds no checksums: it is of an older version", TRAIN_AGAIN)
+    return config
+
+
+def _file_names(config: DetectorConfig) -> list[str]:
+    """Names of the files beside the configuration, relative to the model's folder."""
+    streams = [REFINEMENT_FILE, *(f"{DEPTH_STREAM_FOLDER}/{name}" for name in (ADAPTER_FILE, ADAPTER_CONFIG_FILE))]
+    return [PROMPTS_FILE, *(streams if config.stage2.depth_stream else [])]
+
+
+def _check_files(folder: Path, config: DetectorConfig) -> None:
+    for name in _file_names(config):
+        path = folder / name
+        if not path.is_file():
+            raise InputError(path, "file of the model not found", TRAIN_AGAIN)
+        if sha256(path) != config.files.get(name):
+            problem = f"SHA-256 differs from {CONFIG_FILE}: changed or copied in part since the model was saved"
+            raise InputError(path, problem, TRAIN_AGAIN)

@@ -107,9 +107,71 @@ def test_the_same_scan_gives_the_same_bytes():
     assert first.normals.tobytes() == second.normals.tobytes()
 
 
-def message_of(scan):
+QUARTER_TURN = np.array([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])  # about z: x becomes y
+
+
+def middle(points):
+    return (points.min(axis=0).astype(np.float64) + points.max(axis=0)) / 2
+
+
+def test_a_pose_turns_the_part_after_its_background_is_gone():
+    points, _ = dome_on_a_table()
+    truth = np.zeros((SIDE, SIDE), dtype=bool)
+    truth[55:60, 50:62] = True
+    plain, turned = prepare_sample(Scan(points, truth)), prepare_sample(Scan(points, truth), pose=QUARTER_TURN)
+    np.testing.assert_array_equal(turned.pixels, plain.pixels)
+    np.testing.assert_array_equal(turned.mask, plain.mask)
+    x, y, z = (plain.points - middle(plain.points)).T
+    np.testing.assert_allclose(turned.points, np.column_stack([-y, x, z]), atol=1e-5)
+    cosines = np.abs((turned.normals * (plain.normals @ QUARTER_TURN.T)).sum(axis=1))
+    assert cosines.min() > 0.999
+    assert turned.points.dtype == turned.normals.dtype == np.float32
+
+
+def test_a_scan_turned_and_moved_as_a_whole_gives_the_same_bytes_with_its_pose():
+    points, _ = dome_on_a_table()
+    points = np.round(points * 64) / 64  # so that moving it rounds nothing
+    moved = (points @ QUARTER_TURN.T + [512, -1024, 8192]).astype(np.float32)
+    first, second = prepare_sample(Scan(points), pose=np.eye(3)), prepare_sample(Scan(moved), pose=QUARTER_TURN.T)
+    for name in ("points", "normals", "pixels"):
+        assert getattr(first, name).tobytes() == getattr(second, name).tobytes(), name
+
+
+def test_a_far_scan_is_moved_to_the_origin_without_rounding():
+    points = sphere().astype(np.float64)
+    near = prepare_sample(Scan(points.astype(np.float32)))
+    for place in (1e4, 1e6):
+        far = prepare_sample(Scan(points + place))
+        np.testing.assert_allclose(far.points - middle(far.points), near.points - middle(near.points), atol=1e-6)
+        assert np.abs(middle(far.points)).max() < 0.1
+
+
+def test_one_stray_point_does_not_keep_a_scan_far():
+    points = sphere().astype(np.float64) + 1e5
+    points[7, 2] = 0
+    others = np.delete(prepare_sample(Scan(points)).points, 7, axis=0)
+    assert np.abs(others).max() < 1.1
+
+
+def test_the_same_far_scan_in_another_place_gives_the_same_bytes():
+    points = (np.round(sphere() * 64) / 64 + 4096).astype(np.float32)
+    samples = [prepare_sample(Scan(points + np.float32(place))) for place in (0, 8192)]
+    assert samples[0].points.tobytes() == samples[1].points.tobytes()
+    assert samples[0].normals.tobytes() == samples[1].normals.tobytes()
+
+
+@pytest.mark.parametrize("stray", [None, 1e6])
+def test_a_scan_within_reach_of_its_origin_keeps_its_coordinates(stray):
+    points = sphere() + np.float32(500)
+    if stray is not None:
+        points[7, 2] = stray
+    np.testing.assert_array_equal(prepare_sample(Scan(points)).points, points)
+    np.testing.assert_array_equal(prepare_sample(Scan(points.astype(np.float64))).points, points)
+
+
+def message_of(scan, pose=None):
     with pytest.raises(InputError) as caught:
-        prepare_sample(scan, "bolt.ply")
+        prepare_sample(scan, "bolt.ply", pose)
     message = str(caught.value)
     assert message.startswith("bolt.ply: ")
     assert "\n" not in message
@@ -126,6 +188,37 @@ def test_masks_and_colours_of_another_shape_are_refused():
     )
     organised, _ = dome_on_a_table()
     assert message_of(Scan(organised, np.zeros((SIDE, SIDE - 1), dtype=bool))).startswith("the mask has the shape")
+
+
+@pytest.mark.parametrize(
+    ("pose", "problem"),
+    [
+        (np.diag([1.0, 1.0, -1.0]), "the pose mirrors: its determinant is -1"),
+        (np.diag([1.0, 1.0, 1.001]), "the rows of the pose are not orthonormal"),
+        (np.full((3, 3), np.nan), "the rows of the pose are not orthonormal"),
+        ([[1, 1e-3, 0], [0, 1, 0], [0, 0, 1]], "the rows of the pose are not orthonormal"),
+        (np.eye(4), "the pose has the shape (4, 4)"),
+        ([["a", 0, 0], [0, 1, 0], [0, 0, 1]], "the pose holds no numbers"),
+        ([[1, 0], [0, 1, 0], [0, 0, 1]], "the pose holds no numbers"),
+    ],
+)
+def test_a_pose_that_is_no_rotation_is_refused(pose, problem):
+    message = message_of(Scan(sphere()), pose)
+    assert message == f"{problem}; give a (3, 3) matrix with orthonormal rows and the determinant 1"
+
+
+def test_a_pose_rounded_to_six_decimals_is_a_rotation():
+    angle = np.deg2rad(27)
+    rotation = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
+    exact, rounded = (prepare_sample(Scan(sphere()), pose=pose) for pose in (rotation, rotation.round(6)))
+    np.testing.assert_allclose(rounded.points, exact.points, atol=2e-6)
+
+
+@pytest.mark.parametrize("shape", [(500,), (500, 2), (20, 25, 4), (2, 20, 25, 3)])
+def test_points_of_another_shape_are_refused(shape):
+    assert message_of(Scan(np.ones(shape, dtype=np.float32))) == (
+        f"the points have the shape {shape}; give (h, w, 3) for an organised scan or (n, 3) for a cloud"
+    )
 
 
 def test_too_few_points_on_the_part_are_refused():

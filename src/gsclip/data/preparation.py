@@ -15,27 +15,44 @@ from gsclip.errors import InputError
 # Smallest over largest standard deviation along the principal axes. Coordinates in float32, 0.6 m from the sensor,
 # give a flat part of 30 mm about 1e-6; the noise of a real sensor gives it 3e-4.
 MIN_RELATIVE_THICKNESS = 1e-5
+# From so many times its size on, a scan is moved to the origin: there the steps of float32 reach 1e-4 of its size, and
+# points would fall into other pixels of the views.
+FAR = 1000.0
+# Of a pose's rows from unit length and right angles: float32 or six decimals are exact enough.
+POSE_TOLERANCE = 1e-5
 
 _log = logging.getLogger(__name__)
 
 
-def prepare_sample(scan: Scan, where: str = "scan") -> Sample:
+def prepare_sample(scan: Scan, where: str = "scan", pose: np.ndarray | None = None) -> Sample:
     """Keep the part's points and give each a normal.
 
     An organised scan loses its background and keeps each point's pixel; points are in row-major order. Of an
     unorganised one every finite point is taken to belong to the part, in the order of the file.
 
+    Points keep the coordinates of the scan but in two cases: a ``pose`` turns them, and puts the part's centre at the
+    origin; a scan farther from its origin than :data:`FAR` times its size is moved there. Both happen in float64, so
+    that a scan moved or turned as a whole gives the same sample.
+
     Args:
-        scan: the scan, in any unit of length.
+        scan: the scan, in any unit of length; points float32, or float64 where the scan is far from its origin.
         where: name of the scan in error messages, such as its path.
+        pose: (3, 3) rotation from the scan's frame to the sensor frame of :mod:`gsclip.axes`, in which the cameras are
+            defined: ``pose @ point`` has x to the right, y down and z away from the sensor. ``None``: they are the
+            same.
 
     Returns:
         The sample, (n, ...) arrays in one order; ``grid_mask`` is the whole ground truth of an organised scan.
 
     Raises:
-        InputError: when the mask or the colours do not fit the points, when fewer than :data:`MIN_POINTS` distinct
-            points remain, or when they lie in one plane, on one line or in one place.
+        InputError: when the points are no (h, w, 3) or (n, 3), when the mask or the colours do not fit them, when the
+            pose is no rotation, when fewer than :data:`MIN_POINTS` distinct points remain, or when they lie in one
+            plane, on one line or in one place.
     """
+    if scan.points.ndim not in (2, 3) or scan.points.shape[-1] != 3:
+        problem = f"the points have the shape {scan.points.shape}"
+        raise InputError(where, problem, "give (h, w, 3) for an organised scan or (n, 3) for a cloud")
+    rotation = None if pose is None else _rotation(pose, where)
     shape = scan.points.shape[:-1]
     for name, values, expected in (("mask", scan.mask, shape), ("color image", scan.colors, (*shape, 3))):
         if values is not None and values.shape != expected:
@@ -44,13 +61,14 @@ def prepare_sample(scan: Scan, where: str = "scan") -> Sample:
                 f"the {name} has the shape {values.shape} instead of {expected}",
                 "give one value for each point",
             )
+    scanned = _near_origin(scan.points)
     if scan.organised:
-        background = remove_background(scan.points)
+        background = remove_background(scanned)
         _log.debug("%s: %s", where, background.note)
         part = background.part
     else:
-        part = np.isfinite(scan.points).all(axis=1)
-    points = scan.points[part].astype(np.float32)
+        part = np.isfinite(scanned).all(axis=1)
+    points = scanned[part] if rotation is None else _turned(scan.points[part], rotation)
     _check_shape(points, where)
     return Sample(
         points=points,
@@ -61,6 +79,47 @@ def prepare_sample(scan: Scan, where: str = "scan") -> Sample:
         grid_mask=scan.mask if scan.organised else None,
         colors=None if scan.colors is None else scan.colors[part],
     )
+
+
+def _rotation(pose: np.ndarray, where: str) -> np.ndarray:
+    """(3, 3) float64; an error where it is no rotation."""
+    remedy = "give a (3, 3) matrix with orthonormal rows and the determinant 1"
+    try:
+        rotation = np.asarray(pose, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(where, "the pose holds no numbers", remedy) from error
+    if rotation.shape != (3, 3):
+        raise InputError(where, f"the pose has the shape {rotation.shape}", remedy)
+    # NaN compares false with everything.
+    if not np.abs(rotation @ rotation.T - np.eye(3)).max() <= POSE_TOLERANCE:
+        raise InputError(where, "the rows of the pose are not orthonormal", remedy)
+    if np.linalg.det(rotation) < 0:
+        raise InputError(where, "the pose mirrors: its determinant is -1", remedy)
+    return rotation
+
+
+def _near_origin(points: np.ndarray) -> np.ndarray:
+    """(..., 3) float32 points, moved to the origin where they lie far from it; not finite ones stay so.
+
+    Centre and size are medians: a stray point far off changes neither. In float64 the median of float32 numbers and
+    the differences from it are exact: the result is the same for every place far away.
+    """
+    finite = points[np.isfinite(points).all(axis=-1)].astype(np.float64)
+    if len(finite) > 0:
+        centre = np.median(finite, axis=0)
+        if np.linalg.norm(centre) > FAR * np.median(np.linalg.norm(finite - centre, axis=1)):
+            return (points.astype(np.float64) - centre).astype(np.float32)
+    return points.astype(np.float32, copy=False)
+
+
+def _turned(points: np.ndarray, rotation: np.ndarray) -> np.ndarray:
+    """(n, 3) float32 points turned in float64, with the middle of their extents at the origin."""
+    # Centred before, for the digits of a far scan, and after, since extents depend on the direction.
+    return _centred(_centred(points.astype(np.float64)) @ rotation.T).astype(np.float32)
+
+
+def _centred(points: np.ndarray) -> np.ndarray:
+    return points - (points.min(axis=0) + points.max(axis=0)) / 2 if len(points) else points
 
 
 def _check_shape(points: np.ndarray, where: str) -> None:

@@ -62,5 +62,6 @@ def save_streams(folder: Path, depth_stream: VisualEncoder, refinement: Synergis
     """Write depth stream and SRM into a folder that :func:`load_streams` reads."""
     save_module(refinement, folder / REFINEMENT_FILE)
     depth_stream.save_pretrained(folder / DEPTH_STREAM_FOLDER)
+    (folder / DEPTH_STREAM_FOLDER / ADAPTER_FILE).chmod(0o644)  # as every other file of the model
     # PEFT's model card, which says nothing about this model.
     (folder / DEPTH_STREAM_FOLDER / "README.md").unlink(missing_ok=True)
