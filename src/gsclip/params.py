@@ -60,7 +60,7 @@ class FeaturesParams(_Group):
 
     backbone: str = Field(description="embedded, or a vision transformer of open_clip")
     weights: str = Field(description="open_clip only: pretrained tag, file, or random")
-    weights_sha256: str = Field(description="expected SHA-256 of a weights file; empty: not checked")
+    weights_sha256: str = Field(description="expected SHA-256 of the weights file; empty: see load_backbone")
     rendered_encoding: RenderedEncoding = Field(description="what the channels of rendered views hold")
     depth_encoding: DepthEncoding = Field(description="what the channels of depth views hold")
     local_blocks: int = Field(ge=1, description="last blocks with value-value attention")
@@ -88,6 +88,7 @@ class Stage1Params(_Group):
     defect_tokens: int = Field(ge=1)
     epochs: int = Field(ge=0)
     batch_size: int = Field(ge=1)
+    micro_batch_size: int = Field(ge=1, description="samples of one pass; gradients add up to those of batch_size")
     learning_rate: float = Field(gt=0, le=1)
     seed: int
 
@@ -111,8 +112,11 @@ class Stage2Params(_Group):
     lora_dropout: float = Field(ge=0, lt=1)
     lora_learning_rate_factor: float = Field(gt=0)
     consistency_weight: float = Field(ge=0, description="alpha; 0 switches L_con off")
+    gradient_checkpointing: bool = Field(description="less memory for more time: activations are computed twice")
+    precision: Literal["float32", "bfloat16"] = Field(description="of the passes in training; weights stay float32")
     epochs: int = Field(ge=0)
     batch_size: int = Field(ge=1)
+    micro_batch_size: int = Field(ge=1, description="samples of one pass; gradients add up to those of batch_size")
     learning_rate: float = Field(gt=0, le=1)
     seed: int
 
@@ -141,6 +145,13 @@ class CrossParams(_Group):
     categories: tuple[str, ...] = Field(description="which of its categories; empty: all")
 
 
+class ExperimentsParams(_Group):
+    """Ablation and protocols: many runs."""
+
+    seeds: tuple[int, ...] = Field(min_length=1, description="of the training; tables give their spread")
+    one_vs_rest: tuple[str, ...] = Field(min_length=1, description="categories that are the auxiliary one in turn")
+
+
 class ReportParams(_Group):
     """The page."""
 
@@ -158,6 +169,7 @@ class Params(_Group):
     predict: PredictParams
     evaluate: EvaluateParams
     cross: CrossParams
+    experiments: ExperimentsParams
     report: ReportParams
 
     @model_validator(mode="after")
@@ -166,6 +178,12 @@ class Params(_Group):
             raise ValueError("stage1.outliers exceed features.cloud_points")
         if self.cross.root and self.cross.dataset == self.prepare.dataset:
             raise ValueError("cross.dataset is the data set trained on: name its categories in prepare instead")
+        unknown = set(self.experiments.one_vs_rest) - {
+            *self.prepare.auxiliary_categories,
+            *self.prepare.test_categories,
+        }
+        if unknown:
+            raise ValueError(f"experiments.one_vs_rest: {', '.join(sorted(unknown))} not among prepare's categories")
         return self
 
 

@@ -208,3 +208,19 @@ def test_an_adapter_that_lacks_weights_is_refused(tmp_path):
     save_file({name: weights[name] for name in sorted(weights)[1:]}, adapter)
     with pytest.warns(UserWarning, match="missing"), pytest.raises(InputError, match="lacks or adds"):
         load_streams(tmp_path, backbone, stage2)
+
+
+def test_activations_computed_twice_give_the_same_gradients(visual, stream, refinement):
+    calls = []
+    stream.transformer.resblocks[0].register_forward_pre_hook(lambda *_: calls.append(1))
+    gradients = {}
+    for recompute in (False, True):
+        stream.train().transformer.grad_checkpointing = recompute
+        torch.manual_seed(8)  # of dropout
+        calls.clear()
+        stream.zero_grad(set_to_none=True)
+        sum(losses(fused(visual, stream, refinement)).values()).backward()
+        gradients[recompute] = {name: parameter.grad.clone() for name, parameter in lora(stream).items()}, len(calls)
+    assert [count for _, count in gradients.values()] == [1, 2]
+    for name, value in gradients[False][0].items():
+        assert torch.equal(value, gradients[True][0][name]), name

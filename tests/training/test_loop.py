@@ -1,3 +1,8 @@
+import signal
+import subprocess
+import sys
+
+import pandas as pd
 import pytest
 import torch
 from torch import nn
@@ -111,3 +116,107 @@ def test_checkpoint_of_another_run_is_not_resumed_and_goes_when_done(tmp_path):
     assert new.load() == {"curve": [{"epoch": 1}]}
     new.remove()
     assert not any(tmp_path.iterdir())
+
+
+def linear_run(folder, micro_batch_size, **options):
+    """Losses that are means over samples, no batch norm: what gradient accumulation must not change."""
+    torch.manual_seed(1)
+    module = nn.Linear(4, 1)
+    data = {name: torch.randn(4, generator=torch.Generator().manual_seed(ord(name[-1]))) for name in NAMES}
+    sizes = []
+
+    def step(names):
+        sizes.append(len(names))
+        inputs = torch.stack([data[name] for name in names])
+        return {"loss": (module(inputs) - inputs.sum(1, keepdim=True)).square().mean()}
+
+    curve = train(
+        {"module": module}, torch.optim.SGD(module.parameters(), lr=0.05), NAMES, step,
+        epochs=3, batch_size=3, seed=5, checkpoint=Checkpoint(folder, "test", "key"),
+        micro_batch_size=micro_batch_size, **options,
+    )  # fmt: skip
+    return module, curve, sizes
+
+
+def test_accumulated_gradients_are_those_of_the_whole_batch(tmp_path):
+    whole, expected, _ = linear_run(tmp_path / "whole", None)
+    for size in (1, 2):
+        parts, curve, sizes = linear_run(tmp_path / str(size), size)
+        assert max(sizes) == size
+        assert curve["loss"].to_numpy() == pytest.approx(expected["loss"].to_numpy(), rel=1e-5)
+        torch.testing.assert_close(parts.weight, whole.weight, rtol=1e-5, atol=1e-6)
+
+
+def test_batches_without_a_defective_sample_are_warned_of(tmp_path, caplog):
+    linear_run(tmp_path / "one", None, defective={NAMES[0]})
+    assert [record.message.split(" hold")[0] for record in caplog.records] == [
+        f"test, epoch {epoch}: 2 of 3 batches" for epoch in (1, 2, 3)
+    ]
+    caplog.clear()
+    linear_run(tmp_path / "all", None, defective=set(NAMES))
+    assert not caplog.records
+
+
+def test_the_curve_can_be_watched_while_it_grows(tmp_path):
+    live = tmp_path / "live"
+    seen = []
+
+    class Watching(Checkpoint):
+        def save(self, state):
+            super().save(state)
+            seen.append((live / "metrics.json").is_file())
+
+    torch.manual_seed(0)
+    module = nn.Linear(1, 1)
+    curve = train(
+        {"module": module}, torch.optim.SGD(module.parameters(), lr=0.01), ["a", "b"],
+        lambda names: {"loss": module(torch.ones(len(names), 1)).square().mean()},
+        epochs=3, batch_size=2, seed=0, checkpoint=Watching(tmp_path / "checkpoint", "test", "key"), live=live,
+    )  # fmt: skip
+    assert seen == [False, True, True]  # after each epoch but the last, whose row comes right behind
+    written = pd.read_csv(live / "plots/metrics/loss.tsv", sep="\t")
+    assert written["step"].tolist() == [1, 2, 3]
+    assert written["loss"].to_numpy() == pytest.approx(curve["loss"].to_numpy())
+
+
+KILLED_TRAINING = """
+import os, signal, sys
+from pathlib import Path
+import torch
+from torch import nn
+from gsclip.training.checkpoints import Checkpoint
+from gsclip.training.loop import train
+
+folder, kill_after = Path(sys.argv[1]), int(sys.argv[2])
+torch.manual_seed(3)
+module = nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.5), nn.BatchNorm1d(8), nn.Linear(8, 1))
+names = [str(number) for number in range(8)]
+steps = 0
+
+def step(batch):
+    global steps
+    steps += 1
+    if steps > kill_after:
+        os.kill(os.getpid(), signal.SIGKILL)
+    inputs = torch.tensor([[float(name), 1, 2, 3] for name in batch])
+    return {"loss": module(inputs).square().mean()}
+
+train({"module": module}, torch.optim.Adam(module.parameters(), lr=0.05), names, step,
+      epochs=4, batch_size=3, seed=5, checkpoint=Checkpoint(folder, "test", "key"))
+torch.save(module.state_dict(), folder / "result.pt")
+"""
+
+
+def test_processes_killed_at_any_step_resume_to_identical_bits(tmp_path):
+    def run_script(folder, kill_after):
+        folder.mkdir(exist_ok=True)
+        command = [sys.executable, "-c", KILLED_TRAINING, str(folder), str(kill_after)]
+        return subprocess.run(command, check=False, capture_output=True).returncode
+
+    assert run_script(tmp_path / "whole", 1000) == 0
+    expected = torch.load(tmp_path / "whole/result.pt", weights_only=True)
+    assert run_script(tmp_path / "killed", 4) == -signal.SIGKILL  # in the second epoch
+    assert run_script(tmp_path / "killed", 5) == -signal.SIGKILL  # in the third, resumed after the first
+    assert run_script(tmp_path / "killed", 1000) == 0
+    result = torch.load(tmp_path / "killed/result.pt", weights_only=True)
+    assert all(torch.equal(value, expected[name]) for name, value in result.items())

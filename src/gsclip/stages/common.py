@@ -25,6 +25,7 @@ STAGE1 = Path("models/stage1")
 STAGE2 = Path("models/stage2")
 MODEL = Path("models/gsclip")
 CURVES = Path("outputs/curves")
+LIVE = Path("outputs/live")
 PREDICTIONS = Path("outputs/predictions")
 METRICS = Path("outputs/metrics.json")
 CROSS = Path("outputs/cross.json")
@@ -32,6 +33,8 @@ CATEGORIES = Path("outputs/categories.csv")
 REPORT = Path("outputs/report")
 OVERLAYS = Path("outputs/overlays")
 CHECKPOINTS = Path(".gsclip/checkpoints")
+EXPERIMENTS = Path("outputs/experiments")
+EXPERIMENTS_WORK = Path(".gsclip/experiments")
 
 FOLDERS = PackFolders(PREPARED, VIEWS, FEATURES)
 
@@ -44,6 +47,15 @@ def index() -> pd.DataFrame:
 def samples() -> pd.DataFrame:
     """Scored samples, one row each: ``samples.csv``."""
     return read_samples(PREDICTIONS / SAMPLES_FILE)
+
+
+def experiments_header(params: Params, backbone_note: str) -> str:
+    """What holds for all runs of a table: backbone and lengths of training."""
+    stage1, stage2 = params.stage1, params.stage2
+    return (
+        f"Backbone: {backbone_note}. {stage1.epochs} epochs of stage 1, {stage2.epochs} of stage 2 "
+        f"(batch {stage1.batch_size}, {stage2.precision})."
+    )
 
 
 def run(stage: Callable[[Params], None]) -> None:

@@ -69,10 +69,10 @@ class TrainingData:
         with contextlib.ExitStack() as stack:
             self._packs = {category: stack.enter_context(folders.open(category)) for category in categories}
             self._stack = stack.pop_all()
-        defective = sum(bool(self._mask(name).any()) for name in names)
-        if defective in (0, len(self.names)):
+        self.defective = frozenset(name for name in names if self._mask(name).any())
+        if len(self.defective) in (0, len(self.names)):
             raise GsclipError(
-                f"training: {defective} of {len(self.names)} auxiliary samples have a defect; "
+                f"training: {len(self.defective)} of {len(self.names)} auxiliary samples have a defect; "
                 "name auxiliary categories with normal and defective samples"
             )
 

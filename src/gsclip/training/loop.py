@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -14,6 +15,7 @@ from tqdm import tqdm
 
 from gsclip.errors import GsclipError
 from gsclip.training.checkpoints import Checkpoint
+from gsclip.training.live import live_curve
 
 _log = logging.getLogger(__name__)
 
@@ -28,6 +30,9 @@ def train(
     batch_size: int,
     seed: int,
     checkpoint: Checkpoint,
+    micro_batch_size: int | None = None,
+    defective: Collection[str] | None = None,
+    live: Path | None = None,
     scheduler: LRScheduler | None = None,
     clip_norm: float | None = None,
 ) -> pd.DataFrame:
@@ -39,11 +44,15 @@ def train(
         modules: what is trained, by name; they are in training mode and hold parameters that need a gradient.
         optimizer: over their parameters.
         names: samples; each epoch visits all of them once in its own order.
-        step: from a batch of names to loss terms, of which ``loss`` is minimised.
+        step: from names to loss terms, means over these samples, of which ``loss`` is minimised.
         epochs: number of epochs.
-        batch_size: samples a step; the last batch of an epoch may be smaller.
+        batch_size: samples of one step of the optimizer; the last batch of an epoch may be smaller.
         seed: of order and dropout.
         checkpoint: where the state is kept; the caller removes it once the result is saved.
+        micro_batch_size: samples of one call of ``step``; gradients add up to that of the whole batch (but a batch
+            norm sees these samples alone). ``None``: the whole batch at once.
+        defective: samples with a defect; batches without any are warned of.
+        live: folder for the curve while it grows, by dvclive; ``None``: not written.
         scheduler: advanced after each step.
         clip_norm: greatest norm of the gradient.
 
@@ -60,43 +69,66 @@ def train(
         curve = state["curve"]
         _log.info("%s: resumed after epoch %d of %d", checkpoint.name, len(curve), epochs)
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    for epoch in range(len(curve) + 1, epochs + 1):
-        torch.manual_seed(seed * 1_000_003 + epoch)
-        order = [names[index] for index in torch.randperm(len(names)).tolist()]
-        sums: dict[str, float] = {}
-        progress = tqdm(total=len(order), desc=f"{checkpoint.name} {epoch}/{epochs}", unit="sample", mininterval=5)
-        for start in range(0, len(order), batch_size):
-            batch = order[start : start + batch_size]
-            terms = step(batch)
-            loss = terms["loss"]
-            if not torch.isfinite(loss):
-                raise GsclipError(
-                    f"{checkpoint.name}: loss is not finite in epoch {epoch}, at {', '.join(batch)}; "
-                    "lower the learning rate"
-                )
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            if clip_norm is not None:
-                nn.utils.clip_grad_norm_(parameters, clip_norm)
-            optimizer.step()
-            if scheduler is not None:
-                scheduler.step()
-            for name, value in terms.items():
-                sums[name] = sums.get(name, 0.0) + value.item() * len(batch)
-            progress.update(len(batch))
-            progress.set_postfix_str(f"loss {loss.item():.4f}", refresh=False)
-        progress.close()
-        rate = optimizer.param_groups[0]["lr"]
-        curve.append(
-            {"epoch": epoch, **{name: value / len(order) for name, value in sums.items()}, "learning_rate": rate}
-        )
-        checkpoint.save(_state(modules, optimizer, scheduler, curve))
+    with live_curve(live) as show:
+        for row in curve:
+            show(row)
+        for epoch in range(len(curve) + 1, epochs + 1):
+            torch.manual_seed(seed * 1_000_003 + epoch)
+            order = [names[index] for index in torch.randperm(len(names)).tolist()]
+            batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+            _warn_of_batches_without_defect(f"{checkpoint.name}, epoch {epoch}", batches, defective)
+            sums: dict[str, float] = {}
+            progress = tqdm(total=len(order), desc=f"{checkpoint.name} {epoch}/{epochs}", unit="sample", mininterval=5)
+            for batch in batches:
+                optimizer.zero_grad(set_to_none=True)
+                size = micro_batch_size or len(batch)
+                for part in (batch[start : start + size] for start in range(0, len(batch), size)):
+                    terms = step(part)
+                    loss = terms["loss"]
+                    if not torch.isfinite(loss):
+                        raise GsclipError(
+                            f"{checkpoint.name}: loss is not finite in epoch {epoch}, at {', '.join(part)}; "
+                            "lower the learning rate"
+                        )
+                    (loss * (len(part) / len(batch))).backward()
+                    for name, value in terms.items():
+                        sums[name] = sums.get(name, 0.0) + value.item() * len(part)
+                if clip_norm is not None:
+                    nn.utils.clip_grad_norm_(parameters, clip_norm)
+                optimizer.step()
+                if scheduler is not None:
+                    scheduler.step()
+                progress.update(len(batch))
+                progress.set_postfix_str(f"loss {loss.item():.4f}", refresh=False)
+            progress.close()
+            rate = optimizer.param_groups[0]["lr"]
+            curve.append(
+                {"epoch": epoch, **{name: value / len(order) for name, value in sums.items()}, "learning_rate": rate}
+            )
+            checkpoint.save(_state(modules, optimizer, scheduler, curve))
+            show(curve[-1])
     return pd.DataFrame(curve) if curve else empty_curve()
 
 
 def empty_curve() -> pd.DataFrame:
     """Learning curve of a training that is switched off."""
     return pd.DataFrame(columns=["epoch", "loss", "learning_rate"])
+
+
+def _warn_of_batches_without_defect(
+    where: str, batches: Sequence[Sequence[str]], defective: Collection[str] | None
+) -> None:
+    if defective is None:
+        return
+    without = sum(not any(name in defective for name in batch) for batch in batches)
+    if without:
+        _log.warning(
+            "%s: %d of %d batches hold no defective sample and teach nothing of defects; "
+            "raise batch_size, or give more defective samples",
+            where,
+            without,
+            len(batches),
+        )
 
 
 def _state(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import pandas as pd
 import torch
@@ -20,7 +21,12 @@ BETAS = (0.5, 0.999)
 
 
 def train_stage1(
-    prompts: Prompts, backbone: Backbone, data: TrainingData, params: Stage1Params, checkpoint: Checkpoint
+    prompts: Prompts,
+    backbone: Backbone,
+    data: TrainingData,
+    params: Stage1Params,
+    checkpoint: Checkpoint,
+    live: Path | None = None,
 ) -> pd.DataFrame:
     """Train all of stage 1, PointNet++ along with it; L = L_cla + L_seg.
 
@@ -47,6 +53,9 @@ def train_stage1(
         step,
         epochs=params.epochs,
         batch_size=params.batch_size,
+        micro_batch_size=params.micro_batch_size,
+        defective=data.defective,
+        live=live,
         seed=params.seed,
         checkpoint=checkpoint,
     )

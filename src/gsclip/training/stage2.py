@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import pandas as pd
 import torch
@@ -30,6 +31,7 @@ def train_stage2(
     features: FeaturesParams,
     params: Stage2Params,
     checkpoint: Checkpoint,
+    live: Path | None = None,
 ) -> pd.DataFrame:
     """Train LoRA and SRM; L = L_cla + L_seg + alpha L_con. The prompts are read in evaluation mode.
 
@@ -37,19 +39,23 @@ def train_stage2(
         Learning curve, see :func:`~gsclip.training.loop.train`.
     """
     text = _text_features(prompts.eval(), backbone, data)
+    depth_stream.transformer.grad_checkpointing = params.gradient_checkpointing
 
     def step(names: list[str]) -> Mapping[str, Tensor]:
         batch = data.batch(names)
         if batch.depth is None:
             raise GsclipError("stage 2 learns from depth images: give the training data their encoding")
-        depth = encode_views(
-            backbone,
-            depth_stream,
-            batch.depth.flatten(0, 1),
-            local_blocks=features.local_blocks,
-            local_layers=features.local_layers,
-        ).unflatten(0, batch.depth.shape[:2])
-        refined = refinement(batch.tokens, depth)
+        # The losses stay in float32: their sums over pixels and points are long.
+        with torch.autocast(batch.depth.device.type, torch.bfloat16, enabled=params.precision == "bfloat16"):
+            depth = encode_views(
+                backbone,
+                depth_stream,
+                batch.depth.flatten(0, 1),
+                local_blocks=features.local_blocks,
+                local_layers=features.local_layers,
+            ).unflatten(0, batch.depth.shape[:2])
+            refined = refinement(batch.tokens, depth)
+        refined = refined.float()
         losses = detection_losses(refined, torch.stack([text[name] for name in names]), batch)
         consistency = consistency_loss(refined[:, :, 0])
         return {
@@ -74,6 +80,9 @@ def train_stage2(
         step,
         epochs=params.epochs,
         batch_size=params.batch_size,
+        micro_batch_size=params.micro_batch_size,
+        defective=data.defective,
+        live=live,
         seed=params.seed,
         checkpoint=checkpoint,
     )

@@ -1,0 +1,106 @@
+"""Trains one stage and writes what it learned: resumable, and whole or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from gsclip.features.backbone import Backbone
+from gsclip.packs import PackFolders
+from gsclip.params import Params
+from gsclip.prompts.geometry_prompts import PROMPTS_FILE, build_prompts, load_encoder, load_prompts
+from gsclip.storage import atomic_directory, save_module, write_csv
+from gsclip.streams.streams import build_streams, save_streams
+from gsclip.training.batches import TrainingData
+from gsclip.training.checkpoints import Checkpoint, run_key
+from gsclip.training.loop import empty_curve
+from gsclip.training.stage1 import train_stage1
+from gsclip.training.stage2 import train_stage2
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """What is trained on.
+
+    Attributes:
+        folders: of the packs.
+        names: samples.
+    """
+
+    folders: PackFolders
+    names: Sequence[str]
+
+    def files(self) -> list[Path]:
+        """Packs that the samples lie in."""
+        return self.folders.files(sorted({name.split("/", 1)[0] for name in self.names}))
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where a training writes.
+
+    Attributes:
+        model: folder of the result.
+        curve: CSV file of the learning curve.
+        checkpoints: folder of the checkpoints.
+        live: folder of the curve while it grows; ``None``: not written.
+    """
+
+    model: Path
+    curve: Path
+    checkpoints: Path
+    live: Path | None = None
+
+
+def fit_stage1(params: Params, backbone: Backbone, training: TrainingSet, places: Places) -> None:
+    """Learn the geometry-aware prompts."""
+    data = TrainingData(training.folders, training.names)
+    weights = [Path(params.stage1.pointnet_weights)] if params.stage1.pointnet_weights else []
+    inputs = [*training.files(), *(path for path in weights if path.is_file())]
+    checkpoint = Checkpoint(places.checkpoints, "stage1", stage1_key(params, training.names, inputs))
+    torch.manual_seed(params.stage1.seed)
+    prompts = build_prompts(backbone, params.stage1)
+    load_encoder(prompts, params.stage1)
+    curve = train_stage1(prompts, backbone, data, params.stage1, checkpoint, places.live)
+    data.close()
+    with atomic_directory(places.model) as folder:
+        save_module(prompts, folder / PROMPTS_FILE)
+    write_csv(places.curve, curve)
+    checkpoint.remove()
+
+
+def fit_stage2(params: Params, backbone: Backbone, training: TrainingSet, prompts_folder: Path, places: Places) -> None:
+    """Learn depth stream and SRM under the prompts of a folder; an empty folder when they are switched off."""
+    if not params.stage2.depth_stream:
+        with atomic_directory(places.model):
+            write_csv(places.curve, empty_curve())
+        return
+    data = TrainingData(training.folders, training.names, params.features.depth_encoding)
+    inputs = [*training.files(), prompts_folder / PROMPTS_FILE]
+    checkpoint = Checkpoint(places.checkpoints, "stage2", stage2_key(params, training.names, inputs))
+    prompts = load_prompts(prompts_folder, backbone, params.stage1)
+    torch.manual_seed(params.stage2.seed)
+    depth_stream, refinement = build_streams(backbone, params.stage2)
+    curve = train_stage2(
+        depth_stream, refinement, prompts, backbone, data, params.features, params.stage2, checkpoint, places.live
+    )
+    data.close()
+    with atomic_directory(places.model) as folder:
+        save_streams(folder, depth_stream, refinement)
+    write_csv(places.curve, curve)
+    checkpoint.remove()
+
+
+def stage1_key(params: Params, names: Sequence[str], inputs: Sequence[Path]) -> str:
+    """What stands for a training of stage 1, see :func:`~gsclip.training.checkpoints.run_key`."""
+    settings = {group: getattr(params, group).model_dump() for group in ("features", "stage1")}
+    return run_key({**settings, "names": list(names)}, inputs)
+
+
+def stage2_key(params: Params, names: Sequence[str], inputs: Sequence[Path]) -> str:
+    """What stands for a training of stage 2."""
+    settings = {group: getattr(params, group).model_dump() for group in ("features", "stage1", "stage2")}
+    return run_key({**settings, "names": list(names)}, inputs)
