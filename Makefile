@@ -20,7 +20,7 @@ unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 PYTEST_ARGS ?=
 LOCK_ARGS ?=
 
-.PHONY: help setup demo test lint dashboard retrain backbone lock clean
+.PHONY: help setup demo test lint dashboard retrain ablation protocols bench backbone lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -45,6 +45,14 @@ dashboard: setup ## open the review dashboard on localhost
 
 retrain: setup ## run the pipeline once as a Prefect flow, with a report
 	@python -m flows.retrain
+
+ablation: setup ## table of what each part of the method adds, 3 seeds (over an hour; goes on where it was stopped)
+	@dvc repro experiments/dvc.yaml:table@ablation
+	@cat outputs/experiments/ablation.md
+
+protocols: setup ## tables of one-vs-rest and cross-data-set evaluation, 3 seeds (goes on where it was stopped)
+	@dvc repro experiments/dvc.yaml:table@protocols
+	@cat outputs/experiments/protocols.md
 
 backbone: setup ## train the embedded backbone anew (about an hour and a half on 2 cores); its weights are in git
 	@python -m gsclip.pretraining.backbone

@@ -35,6 +35,28 @@ def module_path(module):
     return ROOT / "src" / (module.replace(".", "/") + ".py")
 
 
+TABLES = yaml.safe_load((ROOT / "experiments/dvc.yaml").read_text())["stages"]["table"]
+
+
+@pytest.mark.parametrize("item", TABLES["foreach"])
+def test_what_the_tables_of_experiments_use_is_their_dependency(item):
+    dependencies = [ROOT / path.replace("${item}", item) for path in TABLES["do"]["deps"]]
+    seen, waiting = set(), [f"gsclip.stages.{item}"]
+    while waiting:
+        module = waiting.pop()
+        if module in seen or module in SHARED or not module_path(module).is_file():
+            continue
+        seen.add(module)
+        if module.startswith(("gsclip.stages", "gsclip.experiments")):
+            waiting += imported_modules(module_path(module))
+    uncovered = [
+        name for name in sorted(seen - RECORDS) if not any(
+            module_path(name).is_relative_to(path) or module_path(name) == path for path in dependencies
+        )
+    ]  # fmt: skip
+    assert not uncovered
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_imports_of_a_stage_are_its_dependencies(stage):
     module = STAGES[stage]["cmd"].split()[-1]

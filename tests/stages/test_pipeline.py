@@ -11,8 +11,11 @@ import pandas as pd
 import pytest
 import yaml
 
-from gsclip.detector import Detector
+from gsclip.data.index import read_index
+from gsclip.detector import Detector, read_config
+from gsclip.params import load_params
 from gsclip.storage import sha256
+from gsclip.training.selection import data_sha256, parameters_sha256
 
 ROOT = Path(__file__).parents[2]
 TINY = {
@@ -23,6 +26,7 @@ TINY = {
     "stage1": {"epochs": 2},
     "stage2": {"epochs": 1},
     "evaluate": {"bootstrap_repeats": 50},
+    "experiments": {"seeds": [0], "one_vs_rest": ["castle_nut"]},
     "report": {"gallery": 1},
 }  # fmt: skip
 
@@ -35,6 +39,8 @@ def project(tmp_path_factory):
     (folder / "src").symlink_to(ROOT / "src")
     for name in ("dvc.yaml", ".dvcignore", ".gitignore"):
         shutil.copy(ROOT / name, folder / name)
+    (folder / "experiments").mkdir()
+    shutil.copy(ROOT / "experiments/dvc.yaml", folder / "experiments/dvc.yaml")
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
     for group, values in TINY.items():
         params[group].update(values)
@@ -90,6 +96,18 @@ def test_training_changed_what_it_should(project):
     assert all(value.abs().max() > 0 for value in lora.values())  # LoRA starts at zero
 
 
+def test_the_model_holds_thresholds_digests_and_licences(project):
+    config = read_config(project / "models/gsclip")
+    assert 0 < config.threshold < 1
+    assert 0 < config.point_threshold < 1
+    index = read_index(project / "data/prepared/index.csv")
+    assert config.origin.data_sha256 == data_sha256(project / "data/prepared", index, ["castle_nut"])
+    assert config.origin.parameters_sha256 == parameters_sha256(load_params(project / "params.yaml"))
+    assert config.origin.licences.data.startswith("Apache-2.0")
+    for name, checksum in config.files.items():
+        assert sha256(project / "models/gsclip" / name) == checksum
+
+
 def test_second_run_does_nothing(project):
     assert "up to date" in call(project, "dvc", "repro")
 
@@ -100,6 +118,31 @@ def test_same_inputs_give_the_same_bytes(project):
     before = {path: sha256(path) for path in files}
     call(project, "dvc", "repro", "--quiet", "--force", "--no-run-cache")
     assert {path: sha256(path) for path in files} == before
+
+
+def test_ablation_and_protocols_take_over_what_is_done(project):
+    """Both tables; then a table that is lost comes back without any training, from the results of its runs."""
+    for name, rows in (("ablation", 8), ("protocols", 1)):
+        call(project, "dvc", "repro", "--quiet", f"experiments/dvc.yaml:table@{name}")
+        table = pd.read_csv(project / f"outputs/experiments/{name}.csv")
+        means = table[table["category"] == "mean"]
+        assert len(means) == rows
+        assert means["o_auroc"].between(0, 1).all()
+        assert set(means["trained_on"]) == {"castle_nut"}
+        assert f"# {'Ablation' if name == 'ablation' else 'Evaluation protocols'}" in (
+            project / f"outputs/experiments/{name}.md"
+        ).read_text()
+    page = project / "outputs/experiments/ablation.md"
+    text, work = page.read_text(), project / ".gsclip/experiments"
+    page.unlink()
+    models = {path: path.stat().st_mtime_ns for path in (work / "models").rglob("*")}
+    lost = next((work / "results").iterdir())
+    lost.unlink()  # as if a run had been killed before its result was there
+    call(project, "dvc", "repro", "--quiet", "--force", "--single-item", "experiments/dvc.yaml:table@ablation")
+    assert page.read_text() == text
+    assert {path: path.stat().st_mtime_ns for path in (work / "models").rglob("*")} == models
+    assert lost.is_file()
+    assert not list((work / "checkpoints").glob("*"))
 
 
 def test_experiment_changes_a_parameter_and_compares(project):

@@ -2,46 +2,19 @@
 
 from __future__ import annotations
 
-from tqdm import tqdm
-
-from gsclip.data.sample import Sample
 from gsclip.features.backbone import check_fit, load_backbone
-from gsclip.features.encode import rendered_tokens
+from gsclip.features.packing import write_features
 from gsclip.params import Params
-from gsclip.prompts.grouping import group_points
 from gsclip.stages import common
-from gsclip.storage import Pack, atomic_directory, write_pack
-from gsclip.views.views import Views
+from gsclip.storage import atomic_directory
 
 
 def features(params: Params) -> None:
     """Write ``data/features``."""
-    index = common.index()
-    config = params.features
-    backbone = load_backbone(*config.backbone_arguments)
-    check_fit(backbone, params.render.image_size, config.local_layers)
-    with (
-        atomic_directory(common.FEATURES) as folder,
-        tqdm(total=len(index), desc="features", mininterval=5) as progress,
-    ):
-        for category in sorted(set(index["category"])):
-            with (
-                Pack(common.PREPARED / f"{category}.h5", Sample) as samples,
-                Pack(common.VIEWS / f"{category}.h5", Views) as views,
-                write_pack(folder / f"{category}.tokens.h5") as tokens,
-                write_pack(folder / f"{category}.grouping.h5") as groupings,
-            ):
-                for name, sample in samples:
-                    encoded = rendered_tokens(
-                        backbone,
-                        views[name],
-                        encoding=config.rendered_encoding,
-                        local_blocks=config.local_blocks,
-                        local_layers=config.local_layers,
-                    )
-                    tokens.add(name, encoded)
-                    groupings.add(name, group_points(sample.points, config.cloud_points))
-                    progress.update()
+    backbone = load_backbone(*params.features.backbone_arguments)
+    check_fit(backbone, params.render.image_size, params.features.local_layers)
+    with atomic_directory(common.FEATURES) as folder:
+        write_features(common.index(), common.PREPARED, common.VIEWS, folder, backbone, params.features)
 
 
 if __name__ == "__main__":

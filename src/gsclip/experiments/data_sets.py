@@ -1,0 +1,79 @@
+"""Data sets as experiments take them: prepared, rendered and encoded once, for all runs."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from gsclip.data import mvtec3d
+from gsclip.data.datasets import CALIBRATION_SPLIT
+from gsclip.data.index import read_index
+from gsclip.data.preparing import INDEX_FILE, prepare_index, read_row
+from gsclip.errors import GsclipError
+from gsclip.features.backbone import Backbone, check_fit
+from gsclip.features.packing import write_features
+from gsclip.packs import PackFolders
+from gsclip.params import Params
+from gsclip.storage import atomic_directory
+from gsclip.training.checkpoints import run_key
+from gsclip.views.packing import write_views
+
+
+@dataclass(frozen=True)
+class EncodedData:
+    """A data set whose packs are there.
+
+    Attributes:
+        dataset: its name.
+        folders: of the packs.
+        index: accepted samples.
+    """
+
+    dataset: str
+    folders: PackFolders
+    index: pd.DataFrame
+
+    def tested(self, auxiliary_categories: tuple[str, ...]) -> pd.DataFrame:
+        """Rows of every category that is not trained on; samples that only calibrate a threshold are left out."""
+        return self.index[
+            ~self.index["category"].isin(auxiliary_categories) & (self.index["split"] != CALIBRATION_SPLIT)
+        ]
+
+
+def other_data_set(params: Params, backbone: Backbone, work: Path) -> EncodedData | None:
+    """Prepare, render and encode the data set of ``cross``; ``None`` where ``cross.root`` names none.
+
+    What is in ``work`` from an earlier call with the same parameters and files is used again.
+
+    Raises:
+        GsclipError: when parameters do not fit the backbone, or too many scans are rejected.
+    """
+    config = params.cross
+    if not config.root:
+        return None
+    if config.dataset != mvtec3d.DATASET:
+        raise GsclipError(f"cross.dataset: {config.dataset} cannot be listed; use {mvtec3d.DATASET}")
+    check_fit(backbone, params.render.image_size, params.features.local_layers)
+    index = mvtec3d.mvtec_3d_ad_index(config.root, config.categories or None)
+    sizes = [(Path(config.root) / path).stat().st_size for path in index["scan_path"]]
+    settings = {group: getattr(params, group).model_dump() for group in ("render", "features", "cross")}
+    folder = work / "data" / run_key({**settings, "index": index.to_csv(), "sizes": sizes})
+    if not folder.is_dir():
+        read = functools.partial(read_row, config.dataset, config.root, 0)
+        with atomic_directory(folder) as temporary:
+            accepted = prepare_index(index, read, temporary / "prepared", params.prepare.rejected_share_limit)
+            (temporary / "views").mkdir()
+            write_views(accepted, temporary / "prepared", temporary / "views", params.render)
+            write_features(
+                accepted,
+                temporary / "prepared",
+                temporary / "views",
+                temporary / "features",
+                backbone,
+                params.features,
+            )
+    folders = PackFolders(folder / "prepared", folder / "views", folder / "features")
+    return EncodedData(config.dataset, folders, read_index(folders.prepared / INDEX_FILE))

@@ -1,0 +1,145 @@
+"""One run: train on some categories, score others, evaluate. What is done already is not done again."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from tqdm import tqdm
+
+from gsclip.data.sample import Sample
+from gsclip.detector import Detector, DetectorConfig
+from gsclip.experiments.data_sets import EncodedData
+from gsclip.features.backbone import Backbone
+from gsclip.metrics.sample_scores import StoredSamples
+from gsclip.metrics.table import evaluate_samples
+from gsclip.params import Params
+from gsclip.prompts.geometry_prompts import PROMPTS_FILE, load_prompts
+from gsclip.scores.prediction import Prediction
+from gsclip.storage import Pack, write_json, write_pack
+from gsclip.streams.streams import REFINEMENT_FILE, load_streams
+from gsclip.training.checkpoints import run_key
+from gsclip.training.fit import Places, TrainingSet, fit_stage1, fit_stage2, stage1_key, stage2_key
+from gsclip.training.selection import provenance, training_names
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training and its evaluation on one data set.
+
+    Attributes:
+        row: name of the row of the table that it belongs to.
+        params: all parameters; seeds and auxiliary categories are those of this run.
+        training: what is trained on.
+        test: what is tested on: every category that is not trained on.
+    """
+
+    row: str
+    params: Params
+    training: EncodedData
+    test: EncodedData
+
+    @property
+    def auxiliary(self) -> tuple[str, ...]:
+        """Categories trained on."""
+        return self.params.prepare.auxiliary_categories
+
+    @property
+    def seed(self) -> int:
+        """Seed of the training."""
+        return self.params.stage1.seed
+
+    def tested(self) -> pd.DataFrame:
+        """Rows of the samples tested on."""
+        seen = self.auxiliary if self.test.dataset == self.training.dataset else ()
+        return self.test.tested(seen)
+
+
+def perform(run: Run, backbone: Backbone, work: Path) -> dict[str, Any]:
+    """Metrics of a run, as :func:`~gsclip.metrics.table.evaluate_samples` gives them.
+
+    Args:
+        run: what to do.
+        backbone: the loaded backbone that the parameters name.
+        work: folder for models, checkpoints and results. A model that another run with the same parameters has
+            trained is used again, as is the result of the same run; a killed training goes on.
+    """
+    prompts_folder, streams_folder = _train(run, backbone, work)
+    tested = run.tested()
+    settings = {group: getattr(run.params, group).model_dump() for group in ("features", "predict", "evaluate")}
+    packs = run.test.folders.files(sorted(set(tested["category"])))
+    models = [path for path in sorted([*prompts_folder.rglob("*"), *streams_folder.rglob("*")]) if path.is_file()]
+    key = run_key({**settings, "names": list(tested["name"])}, [*packs, *models])
+    result = work / "results" / f"{key}.json"
+    if not result.is_file():
+        index = run.training.index
+        config = DetectorConfig(
+            render=run.params.render,
+            features=run.params.features,
+            stage1=run.params.stage1,
+            stage2=run.params.stage2,
+            predict=run.params.predict,
+            trained_on=provenance(index, run.params, backbone.note),
+        )
+        prompts = load_prompts(prompts_folder, backbone, config.stage1)
+        detector = Detector(config, backbone, prompts, *load_streams(streams_folder, backbone, config.stage2))
+        write_json(result, _evaluate(detector, run, tested, work))
+    metrics: dict[str, Any] = json.loads(result.read_text(encoding="utf-8"))
+    return metrics
+
+
+def _train(run: Run, backbone: Backbone, work: Path) -> tuple[Path, Path]:
+    """Folders of both stages' models."""
+    params = run.params
+    training = TrainingSet(run.training.folders, training_names(run.training.index, run.auxiliary))
+    inputs = training.files()
+    prompts_folder = work / "models" / f"stage1-{stage1_key(params, training.names, inputs)}"
+    curves, checkpoints = work / "curves", work / "checkpoints"
+    if not (prompts_folder / PROMPTS_FILE).is_file():
+        places = Places(prompts_folder, curves / f"{prompts_folder.name}.csv", checkpoints)
+        fit_stage1(params, backbone, training, places)
+    key = stage2_key(params, training.names, [*inputs, prompts_folder / PROMPTS_FILE])
+    streams_folder = work / "models" / f"stage2-{key}"
+    done = streams_folder / REFINEMENT_FILE if params.stage2.depth_stream else streams_folder
+    if not done.exists():
+        places = Places(streams_folder, curves / f"{streams_folder.name}.csv", checkpoints)
+        fit_stage2(params, backbone, training, prompts_folder, places)
+    return prompts_folder, streams_folder
+
+
+def _evaluate(detector: Detector, run: Run, tested: pd.DataFrame, work: Path) -> dict[str, Any]:
+    """Score into a pack that is thrown away afterwards, and evaluate."""
+    with tempfile.TemporaryDirectory(dir=work, prefix=".predictions.") as folder:
+        path = Path(folder) / "predictions.h5"
+        progress = tqdm(total=len(tested), desc="predict", unit="sample", mininterval=5)
+        with write_pack(path) as predictions:
+            for category, members in tested.groupby("category", sort=True):
+                with run.test.folders.open(str(category)) as packs:
+                    for name in members["name"]:
+                        predictions.add(name, detector.predict(*packs.read(name)))
+                        progress.update()
+        progress.close()
+        config = run.params.evaluate
+        with contextlib.ExitStack() as stack:
+            predicted = stack.enter_context(Pack(path, Prediction))
+            scored = {
+                category: (stack.enter_context(Pack(run.test.folders.paths(category)[0], Sample)), predicted)
+                for category in sorted(set(tested["category"]))
+            }
+            return evaluate_samples(
+                StoredSamples(tested, scored.__getitem__),
+                config.pro_limit,
+                config.seed,
+                config.bootstrap_repeats,
+                data={
+                    "dataset": run.test.dataset,
+                    "test_categories": sorted(scored),
+                    "test_splits": sorted(set(tested["split"])),
+                    **detector.config.facts(),
+                },
+            )

@@ -1,0 +1,204 @@
+"""Tables of many runs: every figure in one long table, and pages that give means, spread over seeds and what was run.
+
+Figures in CSV files are fractions, on pages per cent. The spread is the standard deviation over the seeds of the
+training (n - 1 in the denominator); the test samples are the same under every seed, so it says nothing of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import pandas as pd
+
+from gsclip.experiments.runs import Run
+from gsclip.experiments.variants import ABLATION
+from gsclip.report.published import CROSS_DATA_SET, ONE_VS_REST, PUBLISHED, PUBLISHED_ABLATION
+
+MEAN = "mean"
+FIGURES = {
+    "o_auroc": "O-AUROC",
+    "o_ap": "O-AP",
+    "point_auroc": "point AUROC",
+    "point_pro": "point PRO",
+    "pixel_auroc": "pixel AUROC",
+    "pixel_pro": "pixel PRO",
+}
+SOURCE_ROWS = {"random": "random scores", "oracle": "oracle (ground truth)"}
+
+PARTS = (
+    ("SRM", "learned prompts (PointAD-like)", "+ SRM"),
+    ("shape prompt", "+ SRM", "+ SRM + shape"),
+    ("defect prompt", "+ SRM", "+ SRM + defect"),
+    ("shape and defect prompt", "+ SRM", "+ SRM + shape + defect"),
+    ("L_con", "+ SRM + shape + defect", "+ SRM + shape + defect + L_con (GS-CLIP)"),
+    ("all of GS-CLIP", "learned prompts (PointAD-like)", "+ SRM + shape + defect + L_con (GS-CLIP)"),
+)
+"""What each part adds: name, row without it, row with it."""
+
+
+def long_table(protocol: str, finished: Iterable[tuple[Run, dict[str, Any]]]) -> pd.DataFrame:
+    """One row per run and category, and one for the mean over categories.
+
+    Returns:
+        Columns ``protocol, row, seed, trained_on, training_split, training_samples, tested_on, category, samples``
+        and, for each metric, its figure and ``<metric>_random``, ``<metric>_oracle``.
+    """
+    rows = []
+    for run, metrics in finished:
+        data = metrics["data"]
+        said = {
+            "protocol": protocol,
+            "row": run.row,
+            "seed": run.seed,
+            "trained_on": ", ".join(data["auxiliary_categories"]),
+            "training_split": ", ".join(data["training_splits"]),
+            "training_samples": data["training_samples"],
+            "tested_on": run.test.dataset,
+        }
+        for category, figures in {MEAN: metrics[MEAN], **metrics["categories"]}.items():
+            samples = data["samples"] if category == MEAN else figures["samples"]
+            values = {
+                metric if source == "ours" else f"{metric}_{source}": figures[metric][source]
+                for metric in metrics[MEAN]
+                for source in figures[metric]
+            }
+            rows.append({**said, "category": category, "samples": samples, **values})
+    return pd.DataFrame(rows)
+
+
+def ablation_page(table: pd.DataFrame, header: str) -> str:
+    """The ablation as Markdown: a table for each data set tested on, and what each part adds."""
+    lines = ["# Ablation", "", header, ""]
+    for dataset, figures in table.groupby("tested_on", sort=False):
+        lines += [f"## Tested on {dataset}", "", *_said(figures), ""]
+        means = figures[figures["category"] == MEAN]
+        lines += _head(["row", "seeds", *FIGURES.values(), "published¹"])
+        for variant in ABLATION:
+            own = means[means["row"] == variant.name]
+            published = next((row for row in PUBLISHED_ABLATION if row.row == variant.published), None)
+            quoted = "–"
+            if published is not None:
+                quoted = f"{published.o_auroc}/{published.o_ap} ; {published.pixel_auroc}/{published.pixel_pro}"
+            lines.append(_line([variant.name, str(len(own)), *(_spread(own[metric]) for metric in FIGURES), quoted]))
+        lines += _sources(means, extra=["", ""], after=[""])
+        lines += ["", "What each part adds, same seed against same seed, in points:", ""]
+        lines += _head(["part", *FIGURES.values(), "earns its place²"])
+        for part, without, with_part in PARTS:
+            differences = _differences(means, without, with_part)
+            shown = [_signed(differences[metric]) for metric in FIGURES]
+            lines.append(_line([part, *shown, _verdict(differences)]))
+        lines.append("")
+    lines += [
+        "¹ Published, not ours: O-AUROC/O-AP ; pixel AUROC/pixel PRO of the paper's Table 4 (CLIP ViT-L/14 at 336 "
+        "pixels, MVTec 3D-AD, one-vs-rest; other data and another backbone than ours).",
+        "",
+        "² yes: O-AUROC and point AUROC are both higher with it under every seed; no: both are lower under every "
+        "seed; otherwise not shown.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def protocols_page(table: pd.DataFrame, header: str) -> str:
+    """The evaluation protocols as Markdown: mean over auxiliary categories, by category, and by auxiliary category."""
+    lines = ["# Evaluation protocols", "", header, ""]
+    for (protocol, dataset), figures in table.groupby(["protocol", "tested_on"], sort=False):
+        lines += [f"## {protocol}, tested on {dataset}", "", *_said(figures), ""]
+        lines += _head(["", *FIGURES.values()])
+        auxiliaries = list(dict.fromkeys(figures["row"]))
+        categories = [name for name in dict.fromkeys(figures["category"]) if name != MEAN]
+        means = figures[figures["category"] == MEAN]
+        for category in sorted(categories):
+            own = figures[figures["category"] == category]
+            lines.append(_line([category, *(_spread(_by_seed(own, metric)) for metric in FIGURES)]))
+        lines.append(_line(["**mean**", *(f"**{_spread(_by_seed(means, metric))}**" for metric in FIGURES)]))
+        lines += _sources(means)
+        for auxiliary in auxiliaries:
+            own = means[means["row"] == auxiliary]
+            lines.append(_line([f"trained on {auxiliary} alone", *(_spread(own[metric]) for metric in FIGURES)]))
+        for row in PUBLISHED:
+            if row.protocol == (ONE_VS_REST if protocol == "one-vs-rest" else CROSS_DATA_SET):
+                shown = ["–" if value is None else f"{value:.1f}" for value in (row.o_auroc, row.o_ap)]
+                pixels = ["–" if value is None else f"{value:.1f}" for value in (row.pixel_auroc, row.pixel_pro)]
+                lines.append(_line([f"published: {row.method} on {row.dataset}¹", *shown, "–", "–", *pixels]))
+        lines.append("")
+    lines += [
+        "Categories and mean: average over the auxiliary categories that the category was tested under, ± standard "
+        "deviation over the seeds.",
+        "",
+        "¹ Published by other authors, with CLIP ViT-L/14 at 336 pixels and on all of the data set named; not ours.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _said(figures: pd.DataFrame) -> list[str]:
+    """What was trained on and tested on, in a sentence."""
+    first = figures.iloc[0]
+    training = "; ".join(
+        f"{row.trained_on} ({row.training_samples} samples of the split {row.training_split})"
+        for row in figures[["trained_on", "training_samples", "training_split"]].drop_duplicates().itertuples()
+    )
+    means = figures[figures["category"] == MEAN]
+    counts = sorted(set(means["samples"]))
+    samples = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    categories = len(set(figures["category"]) - {MEAN})
+    seeds = ", ".join(str(seed) for seed in sorted(set(figures["seed"])))
+    return [
+        f"Trained on {training}. Tested on {samples} samples of {categories} categories of {first['tested_on']}, "
+        f"none of them trained on. Seeds of the training: {seeds}. Per cent, mean over categories ± standard deviation "
+        "over seeds."
+    ]
+
+
+def _by_seed(figures: pd.DataFrame, metric: str) -> pd.Series:
+    """Averages over auxiliary categories, one for each seed."""
+    return figures.groupby("seed")[metric].mean()
+
+
+def _differences(means: pd.DataFrame, without: str, with_part: str) -> pd.DataFrame:
+    columns = list(FIGURES)
+    before, after = (means[means["row"] == row].set_index("seed")[columns] for row in (without, with_part))
+    return (after - before).dropna(how="all")
+
+
+def _verdict(differences: pd.DataFrame) -> str:
+    deciding = differences[["o_auroc", "point_auroc"]]
+    if deciding.empty:
+        return "not run"
+    if (deciding > 0).all(axis=None):
+        return "yes"
+    return "no" if (deciding < 0).all(axis=None) else "not shown"
+
+
+def _sources(means: pd.DataFrame, extra: Sequence[str] = ("",), after: Sequence[str] = ()) -> list[str]:
+    once = means[means["seed"] == means["seed"].iloc[0]]  # the same under every seed of the training
+    lines = []
+    for source, name in SOURCE_ROWS.items():
+        values = [pd.to_numeric(once[f"{metric}_{source}"]).mean() for metric in FIGURES]
+        lines.append(_line([name, *extra[1:], *(_spread(pd.Series([value])) for value in values), *after]))
+    return lines
+
+
+def _format(values: pd.Series, one: Callable[[float], str]) -> str:
+    values = pd.to_numeric(values).dropna()
+    if values.empty:
+        return "–"
+    return one(100 * values.mean()) + (f" ± {100 * values.std():.1f}" if len(values) > 1 else "")
+
+
+def _spread(values: pd.Series) -> str:
+    return _format(values, lambda mean: f"{mean:.1f}")
+
+
+def _signed(values: pd.Series) -> str:
+    return _format(values, lambda mean: f"{mean:+.1f}")
+
+
+def _head(names: Sequence[str]) -> list[str]:
+    return [_line(names), _line(["---", *["---:"] * (len(names) - 1)])]
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
