@@ -212,7 +212,7 @@ def test_an_adapter_that_lacks_weights_is_refused(tmp_path):
 
 def test_activations_computed_twice_give_the_same_gradients(visual, stream, refinement):
     calls = []
-    stream.transformer.resblocks[0].register_forward_pre_hook(lambda *_: calls.append(1))
+    stream.transformer.resblocks[0].mlp.register_forward_pre_hook(lambda *_: calls.append(1))
     gradients = {}
     for recompute in (False, True):
         stream.train().transformer.grad_checkpointing = recompute

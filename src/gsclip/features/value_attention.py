@@ -78,28 +78,38 @@ def encode_embedded(
     return EncodedImages(visual.ln_post(tokens[:, 0]) @ visual.proj, embedded)
 
 
-def _original_path(block: nn.Module, tokens: Tensor, local: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    """A block without local path."""
-    return block(tokens), local
+def _original_path(block: Any, tokens: Tensor, local: Tensor | None) -> tuple[Tensor, Tensor | None]:  # noqa: ANN401
+    """A block without local path: what the block itself does, on whole batches of contiguous tokens."""
+    original, _ = _attentions(block.attn, block.ln_1(tokens), value_value=False)
+    return _rest(block, tokens, original), local
 
 
-def _both_paths(block: Any, tokens: Tensor, local: Tensor | None) -> tuple[Tensor, Tensor]:  # noqa: ANN401 - open_clip's
+def _both_paths(block: Any, tokens: Tensor, local: Tensor | None) -> tuple[Tensor, Tensor]:  # noqa: ANN401
     """A block with local path, which begins with its tokens where there is none yet."""
-    original, value_value = _both_attentions(block.attn, block.ln_1(tokens))
-    local = (tokens if local is None else local) + value_value
-    tokens = tokens + original
-    return tokens + block.mlp(block.ln_2(tokens)), local
+    original, value_value = _attentions(block.attn, block.ln_1(tokens), value_value=True)
+    local = (tokens if local is None else local) + block.ls_1(value_value)
+    return _rest(block, tokens, original), local
 
 
-def _both_attentions(attention: nn.MultiheadAttention, tokens: Tensor) -> tuple[Tensor, Tensor]:
-    """Outputs (i, t, width) of the original attention and of the value-value attention, sharing all weights."""
+def _rest(block: Any, tokens: Tensor, attended: Tensor) -> Tensor:  # noqa: ANN401
+    tokens = tokens + block.ls_1(attended)
+    return tokens + block.ls_2(block.mlp(block.ln_2(tokens)))
+
+
+def _attentions(
+    attention: nn.MultiheadAttention, tokens: Tensor, *, value_value: bool
+) -> tuple[Tensor, Tensor | None]:
+    """Outputs (i, t, width) of the original attention and of the value-value attention, sharing all weights.
+
+    ``nn.MultiheadAttention`` would do the former on transposed tokens, at several times the cost on a CPU.
+    """
     images, count, width = tokens.shape
     shape = (images, count, attention.num_heads, width // attention.num_heads)
     packed = functional.linear(tokens, attention.in_proj_weight, attention.in_proj_bias)
     query, key, value = (part.view(shape).transpose(1, 2) for part in packed.chunk(3, dim=-1))
-    outputs = (
-        functional.scaled_dot_product_attention(query, key, value),
-        functional.scaled_dot_product_attention(value, value, value),
-    )
-    original, value_value = (attention.out_proj(output.transpose(1, 2).flatten(2)) for output in outputs)
-    return original, value_value
+
+    def output(first: Tensor, second: Tensor) -> Tensor:
+        attended = functional.scaled_dot_product_attention(first, second, value)
+        return attention.out_proj(attended.transpose(1, 2).flatten(2))
+
+    return output(query, key), output(value, value) if value_value else None
