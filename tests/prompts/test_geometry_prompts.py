@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional
 
 from gsclip.errors import InputError
 from gsclip.params import load_params
@@ -67,6 +68,21 @@ def test_every_object_has_its_own_pair_of_unit_prompts(clip, make):
         assert (together[0] - together[1]).abs().max() > 1e-3
         for index in range(3):
             torch.testing.assert_close(prompts(clip, batch(index))[0], together[index], rtol=0, atol=1e-5)
+
+
+def test_shape_and_defect_tokens_come_from_the_features_of_object_and_points(clip, make):
+    prompts, handed = make(), []
+    prompts.prompts.register_forward_pre_hook(lambda _, arguments: handed.extend(arguments[2:]))
+    linear, _, norm = prompts.shape
+    with torch.no_grad():
+        prompts(clip, batch(0, 1))
+        features = prompts.encoder(batch(0, 1))
+        projected = functional.gelu(features.object @ linear.weight.T + linear.bias)
+        centred = projected - projected.mean(1, keepdim=True)
+        shape = centred / (projected.var(1, unbiased=False, keepdim=True) + 1e-5).sqrt() * norm.weight + norm.bias
+        defect = prompts.defect(features.point)
+    torch.testing.assert_close(handed[0], shape[:, None], rtol=0, atol=1e-5)
+    torch.testing.assert_close(handed[1], defect, rtol=0, atol=1e-5)
 
 
 def parts(prompts):

@@ -208,6 +208,22 @@ def test_an_adapter_that_lacks_weights_is_refused(tmp_path):
     save_file({name: weights[name] for name in sorted(weights)[1:]}, adapter)
     with pytest.warns(UserWarning, match="missing"), pytest.raises(InputError, match="lacks or adds"):
         load_streams(tmp_path, backbone, stage2)
+    adapter.write_bytes(adapter.read_bytes()[:-100])
+    with pytest.raises(InputError, match=ADAPTER_FILE):
+        load_streams(tmp_path, backbone, stage2)
+
+
+def test_an_adapter_of_another_rank_than_the_parameters_say_is_refused(tmp_path):
+    from gsclip.errors import InputError
+    from gsclip.features.backbone import load_backbone
+    from gsclip.params import load_params
+    from gsclip.streams.streams import build_streams, load_streams, save_streams
+
+    stage2 = load_params(Path(__file__).parents[2] / "params.yaml").stage2
+    backbone = load_backbone()
+    save_streams(tmp_path, *build_streams(backbone, stage2))
+    with pytest.raises(InputError, match="rank 8 and alpha 16 are not those of the parameters"):
+        load_streams(tmp_path, backbone, stage2.model_copy(update={"lora_alpha": 32}))
 
 
 def test_activations_computed_twice_give_the_same_gradients(visual, stream, refinement):

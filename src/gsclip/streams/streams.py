@@ -37,6 +37,7 @@ def load_streams(
         InputError: when the weights are missing or do not fit.
     """
     from peft import get_peft_model_state_dict
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     if not stage2.depth_stream:
@@ -52,10 +53,13 @@ def load_streams(
         expected = set(get_peft_model_state_dict(depth_stream))
         stored = set(load_file(adapter / ADAPTER_FILE))
         if stored != expected:
-            raise ValueError(f"{ADAPTER_FILE} lacks or adds {', '.join(sorted(stored ^ expected)[:3])}")
+            raise ValueError(f"lacks or adds {', '.join(sorted(stored ^ expected)[:3])}")
+        config = depth_stream.active_peft_config
+        if (config.r, config.lora_alpha) != (stage2.lora_rank, stage2.lora_alpha):
+            raise ValueError(f"rank {config.r} and alpha {config.lora_alpha} are not those of the parameters")
         return depth_stream, refinement
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
-        raise InputError(adapter, f"cannot be loaded ({one_line(error)})", TRAIN_AGAIN) from error
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
+        raise InputError(adapter / ADAPTER_FILE, f"cannot be loaded ({one_line(error)})", TRAIN_AGAIN) from error
 
 
 def save_streams(folder: Path, depth_stream: VisualEncoder, refinement: SynergisticRefinement) -> None:
