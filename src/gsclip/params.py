@@ -151,6 +151,14 @@ class ExperimentsParams(_Group):
     seeds: tuple[int, ...] = Field(min_length=1, description="of the training; tables give their spread")
     one_vs_rest: tuple[str, ...] = Field(min_length=1, description="categories that are the auxiliary one in turn")
 
+    @model_validator(mode="after")
+    def _distinct(self) -> ExperimentsParams:
+        for name in ("seeds", "one_vs_rest"):
+            values = getattr(self, name)
+            if len(set(values)) < len(values):
+                raise ValueError(f"{name}: a value is named twice")
+        return self
+
 
 class ReportParams(_Group):
     """The page."""

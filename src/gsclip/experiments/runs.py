@@ -22,7 +22,7 @@ from gsclip.params import Params
 from gsclip.prompts.geometry_prompts import PROMPTS_FILE, load_prompts
 from gsclip.scores.prediction import Prediction
 from gsclip.storage import Pack, write_json, write_pack
-from gsclip.streams.streams import REFINEMENT_FILE, load_streams
+from gsclip.streams.streams import load_streams
 from gsclip.training.checkpoints import run_key
 from gsclip.training.fit import Places, TrainingSet, fit_stage1, fit_stage2, stage1_key, stage2_key
 from gsclip.training.selection import provenance, training_names
@@ -97,18 +97,16 @@ def _train(run: Run, backbone: Backbone, work: Path) -> tuple[Path, Path]:
     """Folders of both stages' models."""
     params = run.params
     training = TrainingSet(run.training.folders, training_names(run.training.index, run.auxiliary))
-    inputs = training.files()
-    prompts_folder = work / "models" / f"stage1-{stage1_key(params, training.names, inputs)}"
-    curves, checkpoints = work / "curves", work / "checkpoints"
+    prompts_folder = work / "models" / f"stage1-{stage1_key(params, training)}"
+
+    def places(model: Path) -> Places:
+        return Places(model, work / "curves" / f"{model.name}.csv", work / "checkpoints", shared=True)
+
     if not (prompts_folder / PROMPTS_FILE).is_file():
-        places = Places(prompts_folder, curves / f"{prompts_folder.name}.csv", checkpoints)
-        fit_stage1(params, backbone, training, places)
-    key = stage2_key(params, training.names, [*inputs, prompts_folder / PROMPTS_FILE])
-    streams_folder = work / "models" / f"stage2-{key}"
-    done = streams_folder / REFINEMENT_FILE if params.stage2.depth_stream else streams_folder
-    if not done.exists():
-        places = Places(streams_folder, curves / f"{streams_folder.name}.csv", checkpoints)
-        fit_stage2(params, backbone, training, prompts_folder, places)
+        fit_stage1(params, backbone, training, places(prompts_folder))
+    streams_folder = work / "models" / f"stage2-{stage2_key(params, training, prompts_folder)}"
+    if not streams_folder.is_dir():
+        fit_stage2(params, backbone, training, prompts_folder, places(streams_folder))
     return prompts_folder, streams_folder
 
 

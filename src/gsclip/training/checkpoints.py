@@ -62,7 +62,11 @@ class Checkpoint:
         with atomic_path(self.path) as temporary:
             torch.save(dict(state), temporary)
 
-    def remove(self) -> None:
-        """Forget the run: its result has been saved. Checkpoints of other keys of the same training go too."""
-        for folder in self.folder.glob(f"{self.name}-*"):
-            shutil.rmtree(folder)
+    def remove(self, *, others: bool = True) -> None:
+        """Forget the run: its result has been saved.
+
+        Args:
+            others: forget the checkpoints of other keys of the same training too; not where runs go on beside it.
+        """
+        for folder in self.folder.glob(f"{self.name}-*") if others else [self.path.parent]:
+            shutil.rmtree(folder, ignore_errors=True)

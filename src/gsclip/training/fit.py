@@ -47,40 +47,39 @@ class Places:
         curve: CSV file of the learning curve.
         checkpoints: folder of the checkpoints.
         live: folder of the curve while it grows; ``None``: not written.
+        shared: whether other trainings keep their checkpoints in the same folder.
     """
 
     model: Path
     curve: Path
     checkpoints: Path
     live: Path | None = None
+    shared: bool = False
 
 
 def fit_stage1(params: Params, backbone: Backbone, training: TrainingSet, places: Places) -> None:
     """Learn the geometry-aware prompts."""
     data = TrainingData(training.folders, training.names)
-    weights = [Path(params.stage1.pointnet_weights)] if params.stage1.pointnet_weights else []
-    inputs = [*training.files(), *(path for path in weights if path.is_file())]
-    checkpoint = Checkpoint(places.checkpoints, "stage1", stage1_key(params, training.names, inputs))
+    checkpoint = Checkpoint(places.checkpoints, "stage1", stage1_key(params, training))
     torch.manual_seed(params.stage1.seed)
     prompts = build_prompts(backbone, params.stage1)
     load_encoder(prompts, params.stage1)
     curve = train_stage1(prompts, backbone, data, params.stage1, checkpoint, places.live)
     data.close()
+    write_csv(places.curve, curve)  # before the model, which stands for a finished training
     with atomic_directory(places.model) as folder:
         save_module(prompts, folder / PROMPTS_FILE)
-    write_csv(places.curve, curve)
-    checkpoint.remove()
+    checkpoint.remove(others=not places.shared)
 
 
 def fit_stage2(params: Params, backbone: Backbone, training: TrainingSet, prompts_folder: Path, places: Places) -> None:
     """Learn depth stream and SRM under the prompts of a folder; an empty folder when they are switched off."""
     if not params.stage2.depth_stream:
+        write_csv(places.curve, empty_curve())
         with atomic_directory(places.model):
-            write_csv(places.curve, empty_curve())
-        return
+            return
     data = TrainingData(training.folders, training.names, params.features.depth_encoding)
-    inputs = [*training.files(), prompts_folder / PROMPTS_FILE]
-    checkpoint = Checkpoint(places.checkpoints, "stage2", stage2_key(params, training.names, inputs))
+    checkpoint = Checkpoint(places.checkpoints, "stage2", stage2_key(params, training, prompts_folder))
     prompts = load_prompts(prompts_folder, backbone, params.stage1)
     torch.manual_seed(params.stage2.seed)
     depth_stream, refinement = build_streams(backbone, params.stage2)
@@ -88,19 +87,23 @@ def fit_stage2(params: Params, backbone: Backbone, training: TrainingSet, prompt
         depth_stream, refinement, prompts, backbone, data, params.features, params.stage2, checkpoint, places.live
     )
     data.close()
+    write_csv(places.curve, curve)
     with atomic_directory(places.model) as folder:
         save_streams(folder, depth_stream, refinement)
-    write_csv(places.curve, curve)
-    checkpoint.remove()
+    checkpoint.remove(others=not places.shared)
 
 
-def stage1_key(params: Params, names: Sequence[str], inputs: Sequence[Path]) -> str:
+def stage1_key(params: Params, training: TrainingSet) -> str:
     """What stands for a training of stage 1, see :func:`~gsclip.training.checkpoints.run_key`."""
-    settings = {group: getattr(params, group).model_dump() for group in ("features", "stage1")}
-    return run_key({**settings, "names": list(names)}, inputs)
+    start = Path(params.stage1.pointnet_weights)  # the empty path is the working folder, no file
+    return _key(params, ("features", "stage1"), training, [start] if start.is_file() else [])
 
 
-def stage2_key(params: Params, names: Sequence[str], inputs: Sequence[Path]) -> str:
-    """What stands for a training of stage 2."""
-    settings = {group: getattr(params, group).model_dump() for group in ("features", "stage1", "stage2")}
-    return run_key({**settings, "names": list(names)}, inputs)
+def stage2_key(params: Params, training: TrainingSet, prompts_folder: Path) -> str:
+    """What stands for a training of stage 2 under the prompts of a folder."""
+    return _key(params, ("features", "stage1", "stage2"), training, [prompts_folder / PROMPTS_FILE])
+
+
+def _key(params: Params, groups: Sequence[str], training: TrainingSet, inputs: Sequence[Path]) -> str:
+    settings = {group: getattr(params, group).model_dump() for group in groups}
+    return run_key({**settings, "names": list(training.names)}, [*training.files(), *inputs])
