@@ -103,8 +103,8 @@ def ablation_page(table: pd.DataFrame, header: str) -> str:
         "and another backbone than ours). Its PRO uses 200 thresholds: compare it with our column of that name.",
         "",
         "² better: both are higher with the part under each of at least three seeds, by more than twice the standard "
-        "error of the mean difference; worse: likewise lower; otherwise not shown. This tells a part from the luck of the "
-        "training. It does not say that other test samples would give the same: see the interval above.",
+        "error of the mean difference; worse: likewise lower; otherwise not shown. This tells a part from the luck of "
+        "the training. It does not say that other test samples would give the same: see the interval above.",
         "",
     ]
     return "\n".join(lines)
