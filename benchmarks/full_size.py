@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
 import platform
 import resource
@@ -22,6 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 
@@ -120,7 +120,7 @@ def score(params: Params, work: Path, scan: Path) -> dict[str, Any]:
     middle = time.perf_counter()
     prediction = detector.predict(sample, views)
     end = time.perf_counter()
-    finite = math.isfinite(prediction.object_score) and bool((prediction.point_scores >= 0).all())
+    finite = bool(np.isfinite(prediction.object_score) and np.isfinite(prediction.point_scores).all())
     return {
         "seconds": end - start,
         "seconds_prepare_and_render": middle - start,

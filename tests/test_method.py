@@ -38,7 +38,7 @@ from gsclip.streams.streams import build_streams, load_streams, save_streams
 from gsclip.training.checkpoints import Checkpoint
 from gsclip.training.losses import detection_losses
 from gsclip.training.stage1 import train_stage1
-from gsclip.training.stage2 import train_stage2
+from gsclip.training.stage2 import runs_in_bfloat16, train_stage2
 from gsclip.views.views import Views
 
 ROUNDING = 1e-11  # of gradients in double precision: rounding is a hundred times shorter, a true one longer
@@ -271,6 +271,43 @@ def test_stage2_sees_the_same_losses_in_a_batch_as_one_by_one(backbone, data, pr
     one_by_one, together = curve(1), curve(2)
     for term in (*TERMS, "consistency"):
         assert together[term] == pytest.approx(one_by_one[term], abs=1e-5), term
+
+
+def test_bfloat16_reaches_the_passes_and_not_the_losses(backbone, data, prompts, tmp_path, monkeypatch):
+    """Tokens leave the encoder as bfloat16, losses are float32, and they are those of float32 but for rounding."""
+    still = {"epochs": 1, "learning_rate": 1e-30, "lora_dropout": 0.0}
+    seen = []
+
+    def watched(tokens, *rest):
+        seen.append(tokens.dtype)
+        return detection_losses(tokens, *rest)
+
+    monkeypatch.setattr("gsclip.training.stage2.detection_losses", watched)
+    curves, passes = {}, {}
+    for precision in ("float32", "bfloat16"):
+        params = PARAMS.stage2.model_copy(update={**still, "precision": precision})
+        depth_stream, refinement = build(build_streams, backbone, params)
+        dtypes = passes[precision] = set()
+        for module in (refinement.rendered_key, depth_stream.transformer.resblocks[0].mlp):
+            module.register_forward_hook(lambda _module, _inputs, out, dtypes=dtypes: dtypes.add(out.dtype))
+        checkpoint = Checkpoint(tmp_path, "stage2", precision)
+        curves[precision] = train_stage2(
+            depth_stream, refinement, prompts, backbone, data, PARAMS.features, params, checkpoint
+        ).iloc[0]
+        assert {value.dtype for value in trainable(depth_stream, refinement).values()} == {torch.float32}
+    assert passes == {"float32": {torch.float32}, "bfloat16": {torch.bfloat16}}
+    assert set(seen) == {torch.float32}
+    for term in (*TERMS, "consistency"):
+        assert curves["bfloat16"][term] == pytest.approx(curves["float32"][term], abs=0.02), term
+        assert curves["bfloat16"][term] != curves["float32"][term], term
+
+
+@pytest.mark.parametrize("has_it", [False, True])
+def test_precision_auto_is_bfloat16_where_the_processor_has_it(monkeypatch, has_it):
+    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+        monkeypatch.setattr(torch.cpu, name, lambda: has_it)
+    assert runs_in_bfloat16(PARAMS.stage2.model_copy(update={"precision": "auto"})) == has_it
+    assert not runs_in_bfloat16(PARAMS.stage2.model_copy(update={"precision": "float32"}))
 
 
 @pytest.fixture(scope="module")

@@ -64,7 +64,7 @@ class Licences(BaseModel):
 
 
 class Origin(BaseModel):
-    """What a trained model comes from, to the bit: the same digests and the same code give the same model.
+    """What a trained model comes from. Files that the parameters name, such as weights, count by their names alone.
 
     Attributes:
         data_sha256: see :func:`gsclip.training.selection.data_sha256`.

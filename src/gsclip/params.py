@@ -113,7 +113,9 @@ class Stage2Params(_Group):
     lora_learning_rate_factor: float = Field(gt=0)
     consistency_weight: float = Field(ge=0, description="alpha; 0 switches L_con off")
     gradient_checkpointing: bool = Field(description="less memory for more time: activations are computed twice")
-    precision: Literal["float32", "bfloat16"] = Field(description="of the passes in training; weights stay float32")
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        description="of the passes in training, weights stay float32; auto: bfloat16 where the processor has it"
+    )
     epochs: int = Field(ge=0)
     batch_size: int = Field(ge=1)
     micro_batch_size: int = Field(ge=1, description="samples of one pass; gradients add up to those of batch_size")

@@ -19,6 +19,8 @@ from gsclip.features.stem import ConvolutionalStem
 from gsclip.features.types import ClipModel
 from gsclip.storage import sha256
 
+_log = logging.getLogger(__name__)
+
 EMBEDDED = "embedded"
 EMBEDDED_MODEL = "gsclip-embedded"
 RANDOM_WEIGHTS = "random"
@@ -94,10 +96,20 @@ def load_backbone(name: str = EMBEDDED, weights: str = "", weights_sha256: str =
         file = Path(open_clip.download_pretrained(published)) if published else Path(weights)
         if file.is_file():
             _check_sha256(file, weights_sha256)
+        if not published and (open_clip.get_pretrained_cfg(name, "openai") or {}).get("quick_gelu"):
+            _log.warning(
+                "%s: %s runs with GELU; if these are OpenAI's weights, name %s-quickgelu in features.backbone",
+                weights,
+                name,
+                name,
+            )
         clip = open_clip.create_model(
             name, pretrained=weights, require_pretrained=True, weights_only=True, force_quick_gelu=quick_gelu
         )
     except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
+        if "TorchScript" in str(error):  # the form in which OpenAI first published them; it holds code
+            remedy = f"use the weights as safetensors: features.weights: openai fetches them for {name}"
+            raise InputError(weights, "is a TorchScript archive, which is not loaded", remedy) from error
         problem = f"weights of {name} cannot be loaded ({one_line(error)})"
         raise InputError(weights, problem, "download them once while on-line, or name a local file") from error
     return _describe(name, clip, name, f"{name} with weights {weights} through open_clip")

@@ -97,7 +97,7 @@ def evaluate_samples(
     point_threshold: float | None = None,
     data: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Evaluate samples category by category; memory does not grow with their number, see the module.
+    """Evaluate samples category by category; memory grows with the defect elements alone, see the module.
 
     Args:
         samples: the samples, those of one category next to each other. They are iterated over twice at the same time

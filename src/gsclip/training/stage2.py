@@ -46,7 +46,7 @@ def train_stage2(
         if batch.depth is None:
             raise GsclipError("stage 2 learns from depth images: give the training data their encoding")
         # The losses stay in float32: their sums over pixels and points are long.
-        with torch.autocast(batch.depth.device.type, torch.bfloat16, enabled=params.precision == "bfloat16"):
+        with torch.autocast(batch.depth.device.type, torch.bfloat16, enabled=runs_in_bfloat16(params)):
             depth = encode_views(
                 backbone,
                 depth_stream,
@@ -86,6 +86,13 @@ def train_stage2(
         seed=params.seed,
         checkpoint=checkpoint,
     )
+
+
+def runs_in_bfloat16(params: Stage2Params) -> bool:
+    """Whether the passes of stage 2 run in bfloat16; processors without its instructions are slower with it."""
+    if params.precision == "auto":
+        return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    return params.precision == "bfloat16"
 
 
 @torch.no_grad()
