@@ -230,10 +230,10 @@ def test_the_embedded_configuration_is_known_to_open_clip():
 def test_a_torchscript_archive_is_refused_with_a_remedy(tmp_path):
     path = tmp_path / "ViT-B-32.pt"
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # torch would rather have other forms than this one
+        warnings.simplefilter("ignore")  # torch would rather have other forms than this one
         torch.jit.script(torch.nn.Linear(2, 2)).save(path)
-    with pytest.raises(InputError, match=r"ViT-B-32\.pt: is a TorchScript archive, which is not loaded; use the"):
-        load_backbone("ViT-B-32", str(path))
+        with pytest.raises(InputError, match=r"ViT-B-32\.pt: is a TorchScript archive, which is not loaded; use the"):
+            load_backbone("ViT-B-32", str(path))
 
 
 def test_a_local_file_for_a_model_of_openai_warns_of_its_activation(tmp_path, caplog):
