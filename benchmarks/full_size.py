@@ -25,7 +25,6 @@ import numpy as np
 import pandas as pd
 import torch
 
-from gsclip.data.preparation import prepare_sample
 from gsclip.data.preparing import prepare_dataset
 from gsclip.data.scan_files import read_scan
 from gsclip.detector import Detector, DetectorConfig
@@ -106,6 +105,7 @@ def score(params: Params, work: Path, scan: Path) -> dict[str, Any]:
     """Score one scan."""
     backbone = _backbone(params)
     config = DetectorConfig(
+        scan=params.prepare.scan,
         render=params.render,
         features=params.features,
         stage1=params.stage1,
@@ -115,7 +115,7 @@ def score(params: Params, work: Path, scan: Path) -> dict[str, Any]:
     prompts = load_prompts(work / "stage1", backbone, params.stage1)
     detector = Detector(config, backbone, prompts, *load_streams(work / "stage2", backbone, params.stage2))
     start = time.perf_counter()
-    sample = prepare_sample(read_scan(scan), str(scan))
+    sample = detector.prepare(read_scan(scan), str(scan))
     views = detector.render(sample)
     middle = time.perf_counter()
     prediction = detector.predict(sample, views)

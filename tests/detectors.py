@@ -12,7 +12,9 @@ from gsclip.streams.streams import build_streams
 PARAMS = load_params(Path(__file__).parents[1] / "params.yaml")
 
 
-def untrained_detector(backbone, *, stage1=None, stage2=None, features=None, predict=None, render=None, **facts):
+def untrained_detector(
+    backbone, *, stage1=None, stage2=None, features=None, predict=None, render=None, scan=None, **facts
+):
     """Build a detector of two views and small clouds.
 
     Arguments change single values of the repository's parameters, group by group; ``facts`` are further fields of the
@@ -20,6 +22,7 @@ def untrained_detector(backbone, *, stage1=None, stage2=None, features=None, pre
     """
     torch.manual_seed(0)
     config = DetectorConfig(
+        scan=PARAMS.prepare.scan.model_copy(update=scan or {}),
         render=PARAMS.render.model_copy(update={"views": 2, **(render or {})}),
         features=PARAMS.features.model_copy(update={"cloud_points": 512, **(features or {})}),
         stage1=PARAMS.stage1.model_copy(update=stage1 or {}),

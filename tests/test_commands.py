@@ -204,6 +204,32 @@ def test_evaluate_reports_ours_random_and_oracle(model, mvtec, tmp_path):
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
+def test_clouds_with_a_label_a_point_are_evaluated(model, tmp_path, caplog):
+    root = tmp_path / "real3d" / "duck"
+    (root / "test").mkdir(parents=True)
+    (root / "gt").mkdir()
+    for number, kind in enumerate(["good", "good", "bulge", "sink"]):
+        directions = np.random.default_rng(number).normal(size=(3000, 3))
+        points = 10 * directions / np.linalg.norm(directions, axis=1, keepdims=True) * [1.0, 0.8, 0.6]
+        defect = (points[:, 0] > 9) & (kind != "good")
+        points[defect] *= 1.1 if kind == "bulge" else 0.9
+        cloud = open3d.geometry.PointCloud(open3d.utility.Vector3dVector(points))
+        open3d.io.write_point_cloud(str(root / "test" / f"{number}_{kind}.pcd"), cloud)
+        if kind != "good":
+            np.savetxt(root / "gt" / f"{number}_{kind}.txt", np.column_stack([points, defect]))
+    result = run(
+        "evaluate", "--dataset", "real3d_ad", "--root", tmp_path, "--model", model, "--output", tmp_path / "m.json"
+    )
+    assert result.exit_code == 0, result.output
+    metrics = json.loads((tmp_path / "m.json").read_text())
+    assert metrics["data"]["dataset"] == "real3d_ad"
+    assert metrics["data"]["samples"] == 4
+    assert metrics["mean"]["point_auroc"]["oracle"] == 1
+    assert metrics["mean"]["point_pro"]["oracle"] == pytest.approx(1)
+    assert "real3d_ad is not complete here: duck/test 4 of 100" in caplog.text
+    assert "real3d_ad has points on all sides of its parts and render.cameras is front" in caplog.text
+
+
 def test_categories_that_were_trained_on_are_left_out(model, mvtec, tmp_path):
     seen = shutil.copytree(model, tmp_path / "seen")
     config = json.loads((seen / "config.json").read_text())
@@ -253,7 +279,7 @@ def test_names_are_unique(tmp_path):
 
 
 def test_help_explains_every_command():
-    for command in ("render", "score", "evaluate", "drift"):
+    for command in ("render", "score", "evaluate", "check", "drift"):
         result = run(command, "--help")
         assert result.exit_code == 0
         assert len(result.output.splitlines()) > 8

@@ -76,7 +76,7 @@ def score(scans: Scans, model: Model, output: Output) -> None:
 
 @app.command()
 def evaluate(
-    dataset: Annotated[str, typer.Option(help="Name of the data set: mvtec_3d_ad.")],
+    dataset: Annotated[str, typer.Option(help="mvtec_3d_ad, eyecandies, real3d_ad, anomaly_shapenet or own_parts.")],
     root: Annotated[Path, typer.Option(help="Folder that holds the categories, in the official layout.")],
     model: Model,
     output: Annotated[Path, typer.Option(help="JSON file for the metrics.")],
@@ -96,6 +96,28 @@ def evaluate(
 
 
 @app.command()
+def check(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the data set.")],
+    dataset: Annotated[
+        str, typer.Option(help="own_parts, mvtec_3d_ad, eyecandies, real3d_ad or anomaly_shapenet.")
+    ] = "own_parts",
+    output: Annotated[Path | None, typer.Option(help="CSV file for the problems.")] = None,
+) -> None:
+    """Check all scans of a data set: what cannot be used, and why. Exit code 0: nothing found, 1: problems."""
+    from rich.console import Console
+
+    from gsclip.commands import check_dataset
+    from gsclip.report.terminal import checked_tables
+
+    checked = check_dataset(folder, dataset, output)
+    console = Console()
+    for table in checked_tables(checked):
+        console.print(table)
+    if not checked.clean:
+        raise typer.Exit(1)
+
+
+@app.command()
 def drift(
     reference: Annotated[Path, typer.Option(help="samples.csv of the reference set.")],
     current: Annotated[Path, typer.Option(help="samples.csv of a new batch, as `gsclip score` writes it.")],
@@ -105,6 +127,40 @@ def drift(
     from gsclip.monitoring.drift import compare_files
 
     print(compare_files(reference, current, output))
+
+
+@app.command()
+def synthesize(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of good parts: meshes, clouds, scans.")],
+    output: Annotated[Path, typer.Option(help="Folder for the labelled data; appears whole or not at all.")],
+    view: Annotated[
+        str, typer.Option(help="full: clouds from all around; front: simulated scans of one side (closed meshes).")
+    ] = "full",
+    kinds: Annotated[
+        str, typer.Option(help="Kinds of defects, separated by commas.")
+    ] = "bulge,dent,hole,crack,break,bend,scratch",
+    per_kind: Annotated[int, typer.Option(help="Samples of each part with each kind of defect.")] = 1,
+    good: Annotated[int, typer.Option(help="Good samples of each mesh; of a cloud or scan, 1 at most.")] = 1,
+    size: Annotated[
+        tuple[float, float],
+        typer.Option(help="Smallest and largest diameter of a disc with a defect's area, in parts of the diagonal of "
+                          "the box about the part."),
+    ] = (0.05, 0.2),
+    strength: Annotated[
+        tuple[float, float],
+        typer.Option(help="Smallest and largest depth or height of a defect, in parts of the same diagonal."),
+    ] = (0.01, 0.05),
+    points: Annotated[int, typer.Option(help="Points of each cloud that is sampled on a mesh.")] = 50_000,
+    side: Annotated[int, typer.Option(help="Pixels along a side of the simulated scans.")] = 240,
+    split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
+    seed: Annotated[int, typer.Option(help="The same seed and files give the same bytes.")] = 0,
+) -> None:
+    """Make labelled data from good parts: bulges, dents, holes, cracks, breaks, bends, scratches, with their masks."""
+    from gsclip.data.synthesis.files import Settings, synthesize
+
+    names = tuple(name.strip() for name in kinds.split(",") if name.strip())
+    settings = Settings(view, names, per_kind, good, size, strength, points, side, split, seed)
+    _finish(synthesize(folder, output, settings))
 
 
 def _finish(rejected: Sequence[GsclipError]) -> None:

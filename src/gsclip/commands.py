@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import os
 import tempfile
 import time
 from collections import Counter
@@ -16,12 +17,14 @@ import pandas as pd
 from PIL import Image
 from tqdm import tqdm
 
-from gsclip.data import mvtec3d
-from gsclip.data.datasets import AUXILIARY, TEST
-from gsclip.data.preparation import prepare_sample
+from gsclip.data import checks, own_parts
+from gsclip.data.checking import Checked
+from gsclip.data.checking import check_dataset as check_all
+from gsclip.data.datasets import AUXILIARY, DATASETS, TEST, listing, warn_of_cameras, warn_of_gaps
+from gsclip.data.preparation import part_points, prepare_sample
 from gsclip.data.preparing import REJECTED_FILE
-from gsclip.data.sample import Sample
-from gsclip.data.scan_files import SCAN_EXTENSIONS, read_scan
+from gsclip.data.sample import Sample, Scan
+from gsclip.data.scan_files import SCAN_EXTENSIONS, is_scan_file, read_scan
 from gsclip.detector import Detector
 from gsclip.errors import GsclipError, InputError, unexpected
 from gsclip.metrics.sample_scores import StoredSamples
@@ -37,6 +40,7 @@ from gsclip.storage import Pack, atomic_directory, atomic_path, write_csv, write
 from gsclip.views.cameras import camera_angles
 from gsclip.views.renderer import render_views
 
+MAX_NAME = 200  # bytes of a scan's name: file systems take 255, of which results need some
 DECISIONS = ("normal", "abnormal")
 _SAMPLES, _PREDICTIONS = "samples.h5", "predictions.h5"
 
@@ -55,13 +59,14 @@ def find_scans(paths: Sequence[Path], output: Path | None = None) -> dict[str, P
     """
     files: list[Path] = []
     for path in paths:
-        if path.is_dir():
+        if os.path.isdir(path):  # Path.is_dir raises where the name is too long
             found = sorted(
                 file
                 for file in path.rglob("*")
-                if file.suffix.lower() in SCAN_EXTENSIONS
+                if is_scan_file(file)
                 and not file.name.startswith(".")
-                and (output is None or not file.resolve().is_relative_to(output.resolve()))
+                # Path.resolve raises where links lead in a circle.
+                and (output is None or not Path(os.path.realpath(file)).is_relative_to(os.path.realpath(output)))
             )
             if not found:
                 raise InputError(path, "the folder holds no scans", f"known are {', '.join(SCAN_EXTENSIONS)}")
@@ -92,7 +97,7 @@ def render_files(
     angles = camera_angles(cameras, views)
 
     def render(name: str, path: Path) -> None:
-        sample = prepare_sample(read_scan(path), str(path))
+        sample = prepare_sample(checks.usable(read_scan(path), str(path)), str(path))
         rendered = render_views(sample, image_size=image_size, cameras=cameras, views=views)
         with atomic_directory(output / name) as folder:
             for number in range(views):
@@ -118,10 +123,13 @@ def score_files(paths: Sequence[Path], model: Path, output: Path) -> list[Gsclip
     scans = find_scans(paths, output)
     detector = Detector.from_pretrained(model)
     rows: list[dict[str, Any]] = []
+    extents: list[np.ndarray] = []
 
     def score(name: str, path: Path) -> None:
         clock = _Clock()
-        sample = prepare_sample(read_scan(path), str(path))
+        scan = checks.usable(read_scan(path), str(path))
+        clock.lap("read")
+        sample = detector.prepare(scan, str(path))
         clock.lap("prepare")
         views = detector.render(sample)
         clock.lap("render")
@@ -138,17 +146,38 @@ def score_files(paths: Sequence[Path], model: Path, output: Path) -> list[Gsclip
                 "object_score": prediction.object_score,
                 "decision": None if decision is None else DECISIONS[decision],
                 "threshold": detector.config.threshold,
-                "points": len(sample.points),
+                "points": len(sample.points if sample.nearest is None else sample.nearest),
+                "thinned_to": None if sample.nearest is None else len(sample.points),
                 "seconds": clock.seconds(),
                 "trained_on": detector.config.trained_on,
             },
         )
-        _write_scores(output / name, sample, prediction, detector.config.score_range)
+        _write_scores(output / name, scan, sample, prediction, detector.config.score_range)
         rows.append(sample_row({"name": name}, sample, views, tokens, prediction, detector.config.threshold))
+        extents.append(np.ptp(sample.points.astype(np.float64), axis=0))
 
     rejected = _for_each(scans, output, score)
     write_csv(output / SAMPLES_FILE, samples_table(rows))
+    if extents:
+        _log.info("%s", own_parts.assumptions(np.array(extents)))
     return rejected
+
+
+def check_dataset(root: Path, dataset: str, output: Path | None = None) -> Checked:
+    """Check all scans of a data set; write its problems as CSV where ``output`` names a file.
+
+    Args:
+        root: folder of the data set.
+        dataset: name of one that lies in a folder, ``own_parts`` for scans of your own.
+        output: file for the problems, columns of :data:`gsclip.data.checks.REJECTED_COLUMNS`.
+
+    Raises:
+        InputError: when the data set cannot be listed.
+    """
+    checked = check_all(root, dataset)
+    if output is not None:
+        write_csv(output, checked.problems)
+    return checked
 
 
 def evaluate_dataset(
@@ -165,8 +194,8 @@ def evaluate_dataset(
     Categories that the model was trained on are left out: their figures would not be zero-shot.
 
     Args:
-        dataset: ``mvtec_3d_ad``.
-        root: folder in the official layout.
+        dataset: name of one that lies in a folder; see :mod:`gsclip.data.datasets`.
+        root: its folder, in the official layout.
         categories: which; all that are there when ``None``.
         model: folder of the detector.
         output: JSON file of the metrics.
@@ -179,10 +208,10 @@ def evaluate_dataset(
     Raises:
         InputError: when the data set cannot be read, or nothing is left to evaluate.
     """
-    if dataset != mvtec3d.DATASET:
-        raise InputError(f"--dataset {dataset}", "is not known", f"use {mvtec3d.DATASET}")
-    index = mvtec3d.mvtec_3d_ad_index(root, categories)
+    index = listing(dataset)(root, categories)
+    warn_of_gaps(dataset, index)
     detector = Detector.from_pretrained(model)
+    warn_of_cameras(dataset, detector.config.render.cameras)
     index["role"] = [_role(detector, dataset, category) for category in index["category"]]
     left_out = sorted(set(index.loc[index["role"] == AUXILIARY, "category"]))
     if left_out:
@@ -250,7 +279,9 @@ def _predict_index(
         for _, identity in tqdm(index.iterrows(), total=len(index), desc="evaluate", unit="scan", mininterval=5):
             name = identity["name"]
             try:
-                sample = prepare_sample(mvtec3d.read_row(root, identity), name)
+                label = identity["label"] if identity["dataset"] == own_parts.DATASET else None
+                scan = checks.usable(DATASETS[identity["dataset"]].read(str(root), identity, 0), name, label)
+                sample = detector.prepare(scan, name)
                 views = detector.render(sample)
                 tokens = detector.encode(views)
                 prediction = detector.predict(sample, views, tokens)
@@ -291,35 +322,40 @@ def _for_each(scans: Mapping[str, Path], output: Path, work: Callable[[str, Path
     rejected: list[GsclipError] = []
     for name, path in tqdm(scans.items(), unit="scan", disable=len(scans) < 2, mininterval=2):
         try:
+            if len(os.fsencode(name)) > MAX_NAME:
+                raise InputError(path, "has too long a name for files of results", "rename it", checks.READABLE)
             work(name, path)
         except OSError:  # of the output: the next scan would fail, too
             raise
         except Exception as error:  # one broken scan never stops a batch
-            rejected.append(unexpected(path, error))
+            rejected.append(checks.named(unexpected(path, error), checks.PREPARATION))
     write_csv(output / REJECTED_FILE, _rejected_table(rejected))
     return rejected
 
 
 def _rejected_table(rejected: Sequence[GsclipError]) -> pd.DataFrame:
-    rows = [(error.where if isinstance(error, InputError) else "", str(error)) for error in rejected]
-    return pd.DataFrame(rows, columns=["name", "problem"])
+    """Table of ``rejected.csv``; what stands for the name is the file, or the sample of a data set."""
+    places = [error.where if isinstance(error, InputError) else "" for error in rejected]
+    return checks.rejected_table(
+        [checks.rejected_row(place, place, error) for place, error in zip(places, rejected, strict=True)]
+    )
 
 
 def _write_scores(
-    path: Path, sample: Sample, prediction: Prediction, span: tuple[float, float]
+    path: Path, scan: Scan, sample: Sample, prediction: Prediction, span: tuple[float, float]
 ) -> None:
-    """Write ``<path>.ply`` (points, colours, scores) and ``<path>.npz`` (points, scores, pixels)."""
+    """Write ``<path>.ply`` (points, colours, scores) and ``<path>.npz`` (points, scores, pixels): all points."""
     import open3d
 
-    scores = prediction.point_scores
+    points, scores = part_points(scan, sample), sample.spread(prediction.point_scores)
     tensor = open3d.core.Tensor.from_numpy
-    cloud = open3d.t.geometry.PointCloud(tensor(sample.points))
+    cloud = open3d.t.geometry.PointCloud(tensor(points))
     cloud.point.colors = tensor(np.ascontiguousarray(colours(scores, span)))
     cloud.point.score = tensor(np.ascontiguousarray(scores[:, None], dtype=np.float32))
     with atomic_path(path.with_name(path.name + ".ply")) as temporary:
         if not open3d.t.io.write_point_cloud(temporary, cloud):
             raise InputError(path, "the cloud could not be written", "is there space left on the disk?")
-    arrays = {"points": sample.points, "point_scores": scores}
+    arrays = {"points": points, "point_scores": scores}
     if sample.pixels is not None:
         arrays |= {"pixels": sample.pixels, "grid": np.array(sample.grid)}
     with atomic_path(path.with_name(path.name + ".npz")) as temporary:

@@ -14,6 +14,7 @@ The backbone itself is not in the folder: it is named in the configuration and l
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from gsclip.features.backbone import Backbone, load_backbone
 from gsclip.features.encode import ViewTokens, encode_views, rendered_tokens
 from gsclip.features.images import color_image, depth_images
 from gsclip.features.types import VisualEncoder
-from gsclip.params import FeaturesParams, PredictParams, RenderParams, Stage1Params, Stage2Params
+from gsclip.params import FeaturesParams, PredictParams, RenderParams, ScanParams, Stage1Params, Stage2Params
 from gsclip.prompts.geometry_prompts import PROMPTS_FILE, Prompts, load_prompts
 from gsclip.prompts.grouping import Grouping, group_points, stack_groupings
 from gsclip.scores.prediction import Prediction
@@ -83,6 +84,7 @@ class DetectorConfig(BaseModel):
     """What it takes to build a detector, its thresholds, and where it comes from.
 
     Attributes:
+        scan: from scans to samples.
         render: views.
         features: backbone.
         stage1: prompts.
@@ -99,6 +101,7 @@ class DetectorConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    scan: ScanParams
     render: RenderParams
     features: FeaturesParams
     stage1: Stage1Params
@@ -170,6 +173,14 @@ class Detector:
             files = {name: sha256(temporary / name) for name in _file_names(self.config)}
             write_json(temporary / CONFIG_FILE, self.config.model_copy(update={"files": files}).model_dump(mode="json"))
 
+    def prepare(self, scan: Scan, where: str = "scan", pose: np.ndarray | None = None) -> Sample:
+        """Sample of a scan, as the detector was trained on them; see :func:`~gsclip.data.preparation.prepare_sample`.
+
+        Raises:
+            InputError: when the scan or the pose cannot be used.
+        """
+        return prepare_sample(scan, where, pose, self.config.scan)
+
     def render(self, sample: Sample) -> Views:
         """Views of a sample, as the detector was trained on them."""
         config = self.config.render
@@ -229,7 +240,11 @@ class Detector:
     def predict(
         self, sample: Sample, views: Views, rendered: ViewTokens | None = None, grouping: Grouping | None = None
     ) -> Prediction:
-        """Score a prepared and rendered sample; tokens and grouping are computed where they are not given."""
+        """Score a prepared and rendered sample; tokens and grouping are computed where they are not given.
+
+        Point scores are those of the sample's points; :meth:`~gsclip.data.sample.Sample.spread` brings those of a
+        thinned cloud to all points of the scan.
+        """
         return score_views(
             sample,
             views,
@@ -254,7 +269,8 @@ class Detector:
 
         Returns:
             Scores; those of points are in the order of the part's points (see
-            :func:`~gsclip.data.preparation.prepare_sample`).
+            :func:`~gsclip.data.preparation.prepare_sample`), and of a cloud there is one for every finite point, of
+            one that was thinned, too.
 
         Raises:
             InputError: when the scan or the pose cannot be used.
@@ -262,8 +278,9 @@ class Detector:
         array = np.asarray(points)
         if array.dtype != np.float64:
             array = array.astype(np.float32, copy=False)
-        sample = prepare_sample(Scan(array, colors=colors), pose=pose)
-        return self.predict(sample, self.render(sample))
+        sample = self.prepare(Scan(array, colors=colors), pose=pose)
+        prediction = self.predict(sample, self.render(sample))
+        return replace(prediction, point_scores=sample.spread(prediction.point_scores))
 
     def decide(self, object_score: float) -> int | None:
         """1 for abnormal, 0 for normal; ``None`` for a detector without threshold."""

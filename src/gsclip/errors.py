@@ -15,6 +15,12 @@ def one_line(error: Exception, longest: int | None = 200) -> str:
     return " ".join(str(error).split())[:longest]
 
 
+def printable(name: object) -> str:
+    """Name of a file as text that fits on one line and in any file: other bytes than UTF-8 and controls escaped."""
+    text = str(name).encode("utf-8", "backslashreplace").decode("utf-8")
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode("ascii") for sign in text)
+
+
 def unexpected(where: object, error: Exception) -> GsclipError:
     """Turn any other error of one item of a batch into a rejection; the traceback goes to the log at debug level."""
     if isinstance(error, GsclipError):
@@ -27,15 +33,17 @@ def unexpected(where: object, error: Exception) -> GsclipError:
 class InputError(GsclipError):
     """A file or value from outside that cannot be used.
 
-    The message reads ``<where>: <problem>; <remedy>``.
+    The message reads ``<where>: <problem>; <remedy>``, on one line. ``check`` is the name of the check of
+    :mod:`gsclip.data.checks` that failed; empty where no check of a scan did.
     """
 
-    def __init__(self, where: str | Path, problem: str, remedy: str) -> None:
-        self.where = str(where)
-        self.problem = problem
-        self.remedy = remedy
-        super().__init__(f"{where}: {problem}; {remedy}")
+    def __init__(self, where: str | Path, problem: str, remedy: str, check: str = "") -> None:
+        self.where = printable(where)
+        self.problem = printable(problem)
+        self.remedy = printable(remedy)
+        self.check = check
+        super().__init__(f"{self.where}: {self.problem}; {self.remedy}")
 
-    def __reduce__(self) -> tuple[type[InputError], tuple[str, str, str]]:
-        """Keep the three parts when the error crosses a process boundary."""
-        return (InputError, (self.where, self.problem, self.remedy))
+    def __reduce__(self) -> tuple[type[InputError], tuple[str, str, str, str]]:
+        """Keep the parts when the error crosses a process boundary."""
+        return (InputError, (self.where, self.problem, self.remedy, self.check))

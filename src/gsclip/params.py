@@ -22,10 +22,19 @@ class _Group(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class ScanParams(_Group):
+    """How a scan becomes a sample; the model's configuration holds it, so that scoring does what training did."""
+
+    background: Literal["auto", "none"] = Field(
+        description="auto: organised scans lose their background; none: every finite point is kept"
+    )
+    max_points: int = Field(ge=1000, le=10_000_000, description="clouds of more points are thinned to at most so many")
+
+
 class PrepareParams(_Group):
     """Which samples enter, and as what."""
 
-    dataset: Literal["procedural", "mvtec_3d_ad"]
+    dataset: Literal["procedural", "mvtec_3d_ad", "eyecandies", "real3d_ad", "anomaly_shapenet", "own_parts"]
     root: str = Field(description="folder of the data set; empty for procedural")
     auxiliary_categories: tuple[str, ...] = Field(min_length=1, description="trained on, with masks")
     test_categories: tuple[str, ...] = Field(min_length=1, description="scored, never trained on")
@@ -33,8 +42,12 @@ class PrepareParams(_Group):
     calibration_samples: int = Field(ge=2, description="per auxiliary category, for the threshold; procedural only")
     test_samples: int = Field(ge=2, description="per category; procedural only")
     rejected_share_limit: float = Field(ge=0, le=1, description="the stage fails when more scans are rejected")
+    background: Literal["auto", "none"] = Field(description="see ScanParams")
+    max_points: int = Field(ge=1000, le=10_000_000, description="see ScanParams")
+    mask_color: str = Field(
+        default="ff0000", pattern="^[0-9a-fA-F]{6}$", description="rrggbb of defects in coloured clouds; own_parts only"
+    )
     seed: int
-
 
     @model_validator(mode="after")
     def _disjoint(self) -> PrepareParams:
@@ -45,6 +58,11 @@ class PrepareParams(_Group):
             if len(set(categories)) < len(categories):
                 raise ValueError("a category is named twice")
         return self
+
+    @property
+    def scan(self) -> ScanParams:
+        """How a scan becomes a sample."""
+        return ScanParams(background=self.background, max_points=self.max_points)
 
 
 class RenderParams(_Group):
@@ -142,7 +160,7 @@ class EvaluateParams(_Group):
 class CrossParams(_Group):
     """Cross-data-set evaluation."""
 
-    dataset: Literal["mvtec_3d_ad"]
+    dataset: Literal["mvtec_3d_ad", "eyecandies", "real3d_ad", "anomaly_shapenet"]
     root: str = Field(description="folder of the other data set; empty: no cross-data-set evaluation")
     categories: tuple[str, ...] = Field(description="which of its categories; empty: all")
 

@@ -190,3 +190,85 @@ def test_the_real_selection_is_listed_and_read():
     assert sample.points.shape == sample.colors.shape == (400, 400, 3)
     assert np.nanmin(sample.points[..., 2]) > 0.5
     assert 76 <= sample.mask.sum() <= 500
+
+
+def rename(path, name):
+    """Also where the file system does not tell the two names apart."""
+    between = path.with_name("between")
+    path.rename(between)
+    between.rename(path.with_name(name))
+
+
+def test_letter_case_of_folders_and_extensions_does_not_matter(root):
+    before = mvtec_3d_ad_index(root)
+    hole = root / "bagel" / "test" / "hole"
+    rename(hole / "gt", "GT")
+    rename(hole / "xyz" / "000.tiff", "000.TIFF")
+    rename(hole / "GT" / "000.png", "000.PNG")
+    for path, name in ((hole, "Hole"), (root / "bagel" / "test", "Test"), (root / "bagel", "Bagel")):
+        rename(path, name)
+    after = mvtec_3d_ad_index(root)
+    paths = ["scan_path", "mask_path", "color_path"]
+    assert after.drop(columns=paths).equals(before.drop(columns=paths))
+    assert after.iloc[1]["scan_path"] == "Bagel/Test/Hole/xyz/000.TIFF"
+    assert read_row(root, after.iloc[1]).mask.sum() == 12
+
+
+def test_clutter_of_file_managers_is_passed_over(root):
+    before = mvtec_3d_ad_index(root)
+    for name in (".DS_Store", "Thumbs.db", "desktop.ini"):
+        for folder in (root, root / "bagel", root / "bagel" / "test", root / "bagel" / "test" / "hole" / "gt"):
+            (folder / name).touch()
+    (root / "bagel" / "test" / "hole" / "gt" / "._000.png").touch()
+    (root / "__MACOSX" / "bagel" / "test" / "hole" / "xyz").mkdir(parents=True)
+    assert mvtec_3d_ad_index(root).equals(before)
+
+
+def test_categories_may_lie_some_folders_below(root, tmp_path_factory):
+    top = tmp_path_factory.mktemp("top")
+    shutil.copytree(root, top / "archive" / "mvtec_3d_anomaly_detection")
+    index = mvtec_3d_ad_index(top)
+    assert list(index["name"]) == list(mvtec_3d_ad_index(root)["name"])
+    assert index.iloc[1]["scan_path"] == "archive/mvtec_3d_anomaly_detection/bagel/test/hole/xyz/000.tiff"
+    assert read_row(top, index.iloc[1]).mask.sum() == 12
+
+
+def test_two_data_sets_below_the_root_are_refused(root, tmp_path_factory):
+    top = tmp_path_factory.mktemp("top")
+    for name in ("first", "second"):
+        shutil.copytree(root, top / name)
+    message = message_of(top)
+    assert message.startswith(f"{top}: holds categories in several folders: first, second; name one of these")
+
+
+@pytest.mark.parametrize(("folder", "twin"), [("bagel/test/hole", "Hole"), ("bagel/test", "TEST"), ("tire", "Tire")])
+def test_folders_that_differ_in_case_alone_are_refused(root, folder, twin):
+    shutil.copytree(root / folder, (root / folder).with_name(twin))
+    if len({path.name for path in (root / folder).parent.iterdir() if path.name.lower() == twin.lower()}) < 2:
+        pytest.skip("this file system does not tell upper from lower case")
+    message = message_of(root)
+    assert twin in message
+    assert message.endswith("it is not clear which one counts; keep one of them")
+
+
+def test_files_of_one_number_are_refused(root):
+    folder = root / "bagel" / "test" / "hole" / "xyz"
+    shutil.copy(folder / "000.tiff", folder / "000.tif")
+    assert message_of(root).startswith(f"{folder}: holds 000.tif and 000.tiff: it is not clear which one counts")
+
+
+def test_validation_may_be_called_val_but_not_both(root):
+    shutil.copytree(root / "bagel" / "validation", root / "bagel" / "val")
+    assert "holds val and validation, which mean the same; keep one" in message_of(root, ["bagel"], ("validation",))
+    shutil.rmtree(root / "bagel" / "validation")
+    index = mvtec_3d_ad_index(root, ["bagel"], ("validation",))
+    assert index[["name", "scan_path"]].values.tolist() == [
+        ["bagel/validation/good/003", "bagel/val/good/xyz/003.tiff"]
+    ]
+
+
+def test_class_numbers_in_masks_are_defects(root):
+    truth = np.zeros((HEIGHT, WIDTH), dtype=np.uint8)
+    truth[1, :6] = [1, 2, 3, 127, 254, 255]
+    Image.fromarray(truth).save(root / "bagel" / "test" / "hole" / "gt" / "000.png")
+    assert read_row(root, mvtec_3d_ad_index(root).iloc[1]).mask.sum() == 6

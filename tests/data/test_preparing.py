@@ -41,7 +41,8 @@ def prepare(monkeypatch, tmp_path):
         monkeypatch.setattr(preparing, "DATASETS", {"procedural": DataSet(index, reader)})
         params = PrepareParams(
             dataset="procedural", root="", auxiliary_categories=("a",), test_categories=("b",), auxiliary_samples=2,
-            calibration_samples=2, test_samples=2, rejected_share_limit=limit, seed=0,
+            calibration_samples=2, test_samples=2, rejected_share_limit=limit,
+            background="auto", max_points=200_000, seed=0,
         )  # fmt: skip
         return preparing.prepare_dataset(params, tmp_path), tmp_path
 
@@ -63,7 +64,8 @@ def test_broken_scans_are_listed_and_the_others_go_on(prepare):
     assert len(accepted) == 5
     rejected = pd.read_csv(folder / "rejected.csv")
     assert rejected["name"].tolist() == ["a/test/good/002"]
-    assert rejected["problem"].tolist() == ["a/test/good/002: is broken; scan it again"]
+    assert rejected.columns.tolist() == ["name", "path", "check", "problem", "remedy"]
+    assert rejected.loc[0, ["check", "problem", "remedy"]].tolist() == ["readable", "is broken", "scan it again"]
     with Pack(folder / "a.h5", Sample) as pack:
         assert "a/test/good/002" not in pack
 
@@ -82,5 +84,6 @@ def test_category_in_both_roles_is_refused():
     with pytest.raises(ValueError, match="not be zero-shot"):
         PrepareParams(
             dataset="procedural", root="", auxiliary_categories=("a", "b"), test_categories=("b",),
-            auxiliary_samples=2, calibration_samples=2, test_samples=2, rejected_share_limit=0, seed=0,
+            auxiliary_samples=2, calibration_samples=2, test_samples=2, rejected_share_limit=0,
+        background="auto", max_points=200_000, seed=0,
         )  # fmt: skip

@@ -220,8 +220,11 @@ def test_a_file_without_permission_is_named(tmp_path):
 
 
 def test_an_unknown_kind_lists_the_known_ones(tmp_path):
-    message = message_of(read_scan, write(tmp_path / "scan.las", b"LASF"))
-    assert message == f"unknown kind of scan file; use one of {', '.join(SCAN_EXTENSIONS)}"
+    message = message_of(read_scan, write(tmp_path / "scan.docx", b"PK"))
+    known = f"use one of {', '.join(SCAN_EXTENSIONS)}, or .png with a camera file"
+    assert message == f"unknown kind of scan file; {known}"
+    laser = message_of(read_scan, write(tmp_path / "scan.las", b"LASF"))
+    assert laser == "no installed library reads LAS and LAZ files; export it as .ply or .xyz"
 
 
 @pytest.mark.parametrize("extension", SCAN_EXTENSIONS)
@@ -388,3 +391,26 @@ def test_broken_or_foreign_images_are_refused(tmp_path, read, kind):
     )
     path.write_bytes(path.read_bytes()[:150])
     assert message_of(read, path, (WIDTH, HEIGHT)).startswith(f"cannot be read as a {kind}")
+
+
+def test_a_tiff_may_have_a_page_for_each_row(tmp_path):
+    tifffile.imwrite(tmp_path / "rows.tiff", organised(), photometric="minisblack")
+    tifffile.imwrite(tmp_path / "big.tiff", organised(), photometric="minisblack", bigtiff=True)
+    with tifffile.TiffFile(tmp_path / "rows.tiff") as file:
+        assert len(file.pages) == HEIGHT
+    for name in ("rows.tiff", "big.tiff"):
+        np.testing.assert_array_equal(read_scan(tmp_path / name).points, organised())
+
+
+@pytest.mark.parametrize("bigtiff", [False, True])
+def test_pages_in_a_circle_are_refused(tmp_path, bigtiff):
+    path = tmp_path / "scan.tiff"
+    tifffile.imwrite(path, np.zeros((200, 15, 3), np.float32), photometric="minisblack", bigtiff=bigtiff)
+    with tifffile.TiffFile(path) as file:
+        first, last = file.pages[0].offset, file.pages[len(file.pages) - 1]
+        size = 8 if bigtiff else 4
+        end = last.offset + (8 + 20 * len(last.tags) if bigtiff else 2 + 12 * len(last.tags))
+    content = bytearray(path.read_bytes())
+    assert content[end : end + size] == bytes(size)  # the end of the chain
+    content[end : end + size] = first.to_bytes(size, "little")
+    assert message_of(read_scan, write(path, bytes(content))).startswith("cannot be read as TIFF")

@@ -510,11 +510,23 @@ def test_contradictions_are_named(samples, change, message):
         dataclasses.replace(samples[-1], **change)
 
 
-def test_abnormal_sample_without_mask_and_foreign_prediction_are_rejected():
+def test_of_an_abnormal_sample_without_mask_the_object_score_alone_counts(samples):
+    points = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
+    prediction = Prediction(0.99, np.ones(5, np.float32), np.zeros(1, np.float32), np.zeros((1, 2, 2), np.float32))
+    for grid in ({}, {"pixels": np.zeros((5, 2), np.int32), "grid": (2, 2)}):
+        sample = Sample(points=points, normals=points, **grid)
+        unknown = sample_scores("zz", samples[0].category, "crack", 1, prediction, sample)
+        with_it = evaluate_samples([unknown, *samples], point_threshold=0.5)["categories"][samples[0].category]
+        without = evaluate_samples(samples, point_threshold=0.5)["categories"][samples[0].category]
+        assert with_it["defective"] == without["defective"] + 1
+        assert with_it["o_ap"]["ours"] > without["o_ap"]["ours"]
+        for metric in ("point_auroc", "point_pro", "point_iou", "pixel_auroc"):
+            assert with_it[metric] == without[metric]
+
+
+def test_foreign_predictions_are_rejected():
     points = np.zeros((5, 3), dtype=np.float32)
     prediction = Prediction(0.5, np.zeros(5, np.float32), np.zeros(1, np.float32), np.zeros((1, 2, 2), np.float32))
-    with pytest.raises(InputError, match="no mask"):
-        sample_scores("a", "c", "hole", 1, prediction, Sample(points=points, normals=points))
     with pytest.raises(InputError, match="5 scores for 4 points"):
         sample_scores("a", "c", "good", 0, prediction, Sample(points=points[:4], normals=points[:4]))
 

@@ -104,6 +104,14 @@ def test_limits_count_rejected_scans_and_defects_without_points(run):
     assert "2 scans were rejected" in limits_of(dataclasses.replace(run, rejected=several))
 
 
+def test_rejected_scans_have_their_reasons(run):
+    row = {"name": "ring/test/good/009", "path": "a.ply", "check": "points", "problem": "few", "remedy": "scan again"}
+    known = report_content(dataclasses.replace(run, rejected=pd.DataFrame([row])))
+    assert known["rejected"] == [row]
+    (less,) = report_content(run)["rejected"]
+    assert (less["problem"], less["remedy"]) == ("only 3 distinct points", "")
+
+
 def test_a_run_without_threshold_has_no_decisions(items):
     content = report_content(make_run(items, threshold=None))
     assert content["decisions"] is None

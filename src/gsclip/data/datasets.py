@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
+from typing import Protocol
 
 import pandas as pd
 
-from gsclip.data import mvtec3d
+from gsclip.data import anomaly_shapenet, eyecandies, mvtec3d, own_parts, real3d_ad
 from gsclip.data.index import validate_index
+from gsclip.data.official import ABNORMAL, ALL, GOOD, OFFICIAL_COUNTS
 from gsclip.data.procedural import dataset as procedural
 from gsclip.data.procedural.families import FAMILIES, categories
 from gsclip.data.sample import Scan
@@ -18,6 +22,22 @@ from gsclip.params import PrepareParams
 
 AUXILIARY, TEST = "auxiliary", "test"
 CALIBRATION_SPLIT = "validation"
+ALL_AROUND = "full"  # the list of cameras in gsclip.views.cameras
+
+_log = logging.getLogger(__name__)
+
+
+class Listing(Protocol):
+    """Lists the samples of a data set that lies in a folder."""
+
+    def __call__(
+        self, root: str | Path, categories: Sequence[str] | None = None, splits: Sequence[str] = ("test",)
+    ) -> pd.DataFrame:
+        """Give the index of the categories, all that are there when ``None``, and splits; see :mod:`gsclip.data.index`.
+
+        Raises:
+            InputError: when they are not there.
+        """
 
 
 @dataclass(frozen=True)
@@ -29,11 +49,81 @@ class DataSet:
         read: from the data set's root, a row of the index and the seed to the scan.
         licence: one sentence on what may be done with the scans; it begins with ``check:`` where the use of a model
             trained on them is restricted or not known.
+        listing: from root, categories and splits to the index; ``None`` where the samples do not lie in a folder.
+        all_around: its clouds have points on all sides of the part, so that cameras belong all around it.
     """
 
     index: Callable[[PrepareParams], pd.DataFrame]
     read: Callable[[str, pd.Series, int], Scan]
     licence: str = "check: the licence of this data set is not known to gsclip."
+    listing: Listing | None = None
+    all_around: bool = False
+
+
+def listing(dataset: str) -> Listing:
+    """How a data set is listed.
+
+    Raises:
+        InputError: when it is not known, or its samples do not lie in a folder.
+    """
+    found = DATASETS[dataset].listing if dataset in DATASETS else None
+    if found is None:
+        names = ", ".join(name for name, entry in DATASETS.items() if entry.listing is not None)
+        problem = "is not known" if dataset not in DATASETS else "is generated and has no folder"
+        raise InputError(f"data set {dataset}", problem, f"use {names}")
+    return found
+
+
+def completeness(dataset: str, index: pd.DataFrame) -> pd.DataFrame:
+    """Compare what is there with the official data set.
+
+    Args:
+        dataset: its name.
+        index: as listed; categories and splits that it lacks altogether are taken not to be asked for.
+
+    Returns:
+        Columns ``category``, ``split``, ``defect``, ``found`` and ``official`` (Int64, missing where the number is not
+        known for certain). One row for each kind of defect that is there, and in each split the sums ``abnormal``,
+        where it can hold any, and ``all``. An incomplete copy has ``found`` below ``official``.
+    """
+    official = OFFICIAL_COUNTS.get(dataset, {})
+    rows = []
+    for category, split in index[["category", "split"]].drop_duplicates().itertuples(index=False):
+        members = index[(index["category"] == category) & (index["split"] == split)]
+        counts = members["defect"].value_counts().to_dict()
+        known = {defect for name, part, defect in official if (name, part) == (category, split)}
+        sums = {ALL: len(members)}
+        abnormal = int((members["label"] == 1).sum())
+        if abnormal or ABNORMAL in known:
+            sums = {ABNORMAL: abnormal, **sums}
+        kinds = sorted({*counts, *(known & {GOOD})}, key=lambda defect: (defect != GOOD, defect))
+        rows += [
+            (category, split, defect, found, official.get((category, split, defect)))
+            for defect, found in [*((kind, counts.get(kind, 0)) for kind in kinds), *sums.items()]
+        ]
+    table = pd.DataFrame(rows, columns=["category", "split", "defect", "found", "official"])
+    return table.astype({"found": "int64", "official": "Int64"})
+
+
+def warn_of_gaps(dataset: str, index: pd.DataFrame) -> None:
+    """Log one warning that names the categories and splits with fewer samples than the official data set."""
+    table = completeness(dataset, index)
+    sums = table[table["defect"] == ALL].dropna()
+    short = sums[sums["found"] < sums["official"]]
+    if len(short):
+        places = [f"{row.category}/{row.split} {row.found} of {row.official}" for row in short.itertuples()]
+        _log.warning("%s is not complete here: %s", dataset, ", ".join(places))
+
+
+def warn_of_cameras(dataset: str, cameras: str) -> None:
+    """Log a warning where cameras on one side look at clouds that have points on all sides."""
+    if DATASETS[dataset].all_around and cameras != ALL_AROUND:
+        _log.warning(
+            "%s has points on all sides of its parts and render.cameras is %s: set it to %s, or one side stays unseen",
+            dataset,
+            cameras,
+            ALL_AROUND,
+        )
 
 
 def role(category: str, auxiliary_categories: Sequence[str]) -> str:
@@ -59,9 +149,34 @@ def _procedural_index(params: PrepareParams) -> pd.DataFrame:
     return validate_index(pd.concat(parts, ignore_index=True), "procedural")
 
 
-def _mvtec_3d_ad_index(params: PrepareParams) -> pd.DataFrame:
-    # The split train holds no defects: the auxiliary class is learned from its test split, as in the paper.
-    return mvtec3d.mvtec_3d_ad_index(params.root, [*params.auxiliary_categories, *params.test_categories])
+def _own_parts_index(params: PrepareParams) -> pd.DataFrame:
+    """Index of own parts: all splits of the auxiliary categories, with ground truth; of the others the tests."""
+    index = own_parts.own_parts_index(
+        params.root, [*params.auxiliary_categories, *params.test_categories], own_parts.SPLITS, params.mask_color
+    )
+    auxiliary = index["category"].isin(params.auxiliary_categories)
+    unknown = pd.Series([own_parts.unlabelled(params.root, row) for _, row in index.iterrows()], dtype=bool)
+    unknown |= (index["label"] == 1) & (index["mask_path"] == "")
+    if (auxiliary & unknown).any():
+        _log.warning("%d auxiliary scans have no ground truth and are left out", int((auxiliary & unknown).sum()))
+    return index[(auxiliary & ~unknown) | (~auxiliary & (index["split"] == "test"))].reset_index(drop=True)
+
+
+def _from_folder(
+    listing: Listing, read: Callable[[str, pd.Series], Scan], licence: str, *, all_around: bool = False
+) -> DataSet:
+    """Describe a data set that lies in a folder.
+
+    Where the split for training holds no defects, there is nothing to learn from in it: the auxiliary class is learned
+    from its test split, as in the paper.
+    """
+    return DataSet(
+        lambda params: listing(params.root, [*params.auxiliary_categories, *params.test_categories], ("test",)),
+        lambda root, row, _seed: read(root, row),
+        licence,
+        listing,
+        all_around,
+    )
 
 
 DATASETS: Mapping[str, DataSet] = MappingProxyType({
@@ -70,10 +185,35 @@ DATASETS: Mapping[str, DataSet] = MappingProxyType({
         lambda _root, row, seed: procedural.generate_from_row(row, seed),
         "Apache-2.0: the scans are generated by this project.",
     ),
-    mvtec3d.DATASET: DataSet(
-        _mvtec_3d_ad_index,
-        lambda root, row, _seed: mvtec3d.read_row(root, row),
+    mvtec3d.DATASET: _from_folder(
+        mvtec3d.mvtec_3d_ad_index,
+        mvtec3d.read_row,
         "check: MVTec 3D-AD is CC BY-NC-SA 4.0, so no commercial use of a model trained on it without MVTec's "
         "permission.",
+    ),
+    eyecandies.DATASET: _from_folder(
+        eyecandies.eyecandies_index,
+        eyecandies.read_row,
+        "check: Eyecandies is CC BY-NC-SA 4.0 by its authors, for research: no commercial use of a model trained on it "
+        "without their permission.",
+    ),
+    real3d_ad.DATASET: _from_folder(
+        real3d_ad.real3d_ad_index,
+        real3d_ad.read_row,
+        "check: the repository of Real3D-AD names CC BY 4.0; the terms that came with your copy count.",
+        all_around=True,
+    ),
+    anomaly_shapenet.DATASET: _from_folder(
+        anomaly_shapenet.anomaly_shapenet_index,
+        anomaly_shapenet.read_row,
+        "check: the repository of Anomaly-ShapeNet names CC BY 4.0, but its shapes are from ShapeNet, whose terms "
+        "allow research alone.",
+        all_around=True,
+    ),
+    own_parts.DATASET: DataSet(
+        _own_parts_index,
+        lambda root, row, _seed: own_parts.read_row(root, row),
+        "The scans are the user's own.",
+        own_parts.own_parts_index,
     ),
 })

@@ -4,7 +4,7 @@
 column          type     meaning
 ==============  =======  ==================================================================================
 ``name``        str      unique: ``<category>/<split>/<defect>/<id>``; the key of the sample in every pack
-``dataset``     str      ``procedural``, ``mvtec_3d_ad``, ...
+``dataset``     str      name in :mod:`gsclip.data.datasets`
 ``category``    str      class of the part
 ``split``       str      ``train``, ``validation`` or ``test``
 ``defect``      str      ``good`` or the kind of defect

@@ -2,17 +2,21 @@
 
 ``<root>/<category>/<split>/<defect>/{xyz/NNN.tiff, rgb/NNN.png, gt/NNN.png}`` with the splits ``train``,
 ``validation`` and ``test``. Scans, images and masks share one pixel grid.
+
+Names may be in any letter case, the categories may lie some folders below the root, ``validation`` may be called
+``val``, and ``good`` samples may lack their masks; see :mod:`gsclip.data.layout`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
 
-from gsclip.data.index import INDEX_COLUMNS, validate_index
+from gsclip.data import layout
 from gsclip.data.sample import Scan
 from gsclip.data.scan_files import read_color, read_mask, read_scan
 from gsclip.errors import InputError
@@ -31,19 +35,37 @@ OFFICIAL_CATEGORIES = (
     "rope",
     "tire",
 )
-_LAYOUT = "expected <root>/<category>/<split>/<defect>/xyz/NNN.tiff"
+SPLIT_FOLDERS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {"train": ("train",), "validation": ("validation", "val"), "test": ("test",)}
+)
+LAYOUT = "expected <root>/<category>/<split>/<defect>/xyz/NNN.tiff"
 
 
 def mvtec_3d_ad_index(
     root: str | Path, categories: Sequence[str] | None = None, splits: Sequence[str] = ("test",)
 ) -> pd.DataFrame:
-    """List the samples of a data set.
+    """List the samples of MVTec 3D-AD; see :func:`converted_index`."""
+    return converted_index(root, categories, splits, dataset=DATASET, official=OFFICIAL_CATEGORIES)
+
+
+def converted_index(
+    root: str | Path,
+    categories: Sequence[str] | None = None,
+    splits: Sequence[str] = ("test",),
+    *,
+    dataset: str,
+    official: Sequence[str],
+    split_folders: Mapping[str, tuple[str, ...]] = SPLIT_FOLDERS,
+) -> pd.DataFrame:
+    """List the samples of a data set in the layout of MVTec 3D-AD.
 
     Args:
         root: folder that holds the categories.
-        categories: which to list; all that are there when ``None``. Names beside
-            :data:`OFFICIAL_CATEGORIES` are allowed.
+        categories: which to list; all that are there when ``None``. Names beside ``official`` are allowed.
         splits: of :data:`SPLITS`; every category listed must have each of them.
+        dataset: name of the data set in the index.
+        official: its categories, as they are written.
+        split_folders: names that the folder of each split may have.
 
     Returns:
         Rows as in :mod:`gsclip.data.index`, sorted by category, split (in the order of :data:`SPLITS`), defect and
@@ -51,32 +73,33 @@ def mvtec_3d_ad_index(
 
     Raises:
         InputError: when the folder, a category or a split is missing, when a defective sample has no mask, when an
-            image or mask has no scan, or when there are no samples.
+            image or mask has no scan, when it is not clear which of two folders or files counts, or when there are
+            no samples.
     """
     root = Path(root)
-    if not root.is_dir():
-        raise InputError(root, "data set folder not found", f"check the path; {_LAYOUT}")
-    unknown = [split for split in splits if split not in SPLITS]
-    if unknown or not splits:
-        raise InputError(root, f"no such split: {', '.join(unknown) or 'none named'}", f"use {', '.join(SPLITS)}")
-    found = sorted(
-        folder.name for folder in root.iterdir() if any(any(folder.glob(f"{split}/*/xyz")) for split in splits)
+
+    def is_category(folder: Path) -> bool:
+        return has_scans(folder, [name for split in splits for name in split_folders[split]])
+
+    return layout.list_samples(
+        root,
+        categories,
+        splits,
+        known_splits=SPLITS,
+        find_categories=lambda: layout.category_folders(root, is_category, official, splits, LAYOUT),
+        rows=lambda category, folder, split: _split_rows(root, dataset, category, folder, split, split_folders[split]),
+        nothing=("the folders xyz hold no .tiff files", LAYOUT),
     )
-    if not found:
-        raise InputError(
-            root,
-            f"holds no category with the split {' or '.join(splits)}",
-            f"name the data set's top folder; {_LAYOUT}",
-        )
-    chosen = found if categories is None else sorted(set(categories))
-    missing = [category for category in chosen if category not in found]
-    if missing or not chosen:
-        raise InputError(root, f"no such category: {', '.join(missing) or 'none named'}", f"found {', '.join(found)}")
-    ordered = [split for split in SPLITS if split in splits]
-    rows = [row for category in chosen for split in ordered for row in _split_rows(root, category, split)]
-    if not rows:
-        raise InputError(root, "the folders xyz hold no .tiff files", _LAYOUT)
-    return validate_index(pd.DataFrame(rows, columns=list(INDEX_COLUMNS)), str(root))
+
+
+def has_scans(category: Path, splits: Sequence[str]) -> bool:
+    """Whether one of the splits' folders has the form of MVTec 3D-AD: a folder with a folder ``xyz``."""
+    return any(
+        "xyz" in layout.folders(defect)
+        for name, split in layout.folders(category).items()
+        if name in splits
+        for defect in layout.folders(split).values()
+    )
 
 
 def read_row(root: str | Path, row: pd.Series) -> Scan:
@@ -93,8 +116,11 @@ def read_row(root: str | Path, row: pd.Series) -> Scan:
     Raises:
         InputError: when a file is missing, broken, or does not fit the scan.
     """
-    root = Path(root)
-    points = read_scan(root / row["scan_path"]).points
+    return with_images(read_scan(Path(root) / row["scan_path"]).points, Path(root), row)
+
+
+def with_images(points: np.ndarray, root: Path, row: pd.Series) -> Scan:
+    """Join the (h, w, 3) points of an organised scan with the mask and the colours that its row names."""
     shape = (points.shape[0], points.shape[1])
     mask: np.ndarray | None = None
     if row["mask_path"]:
@@ -105,41 +131,39 @@ def read_row(root: str | Path, row: pd.Series) -> Scan:
     return Scan(points=points, mask=mask, colors=colors)
 
 
-def _split_rows(root: Path, category: str, split: str) -> Iterator[dict[str, str | int]]:
-    folder = root / category / split
-    if not folder.is_dir():
-        raise InputError(folder, f"the category has no split {split}", "leave out the split or the category")
-    for defect in sorted(path for path in folder.iterdir() if path.is_dir()):
-        scans = _files(defect / "xyz", (".tiff", ".tif"))
-        colors = _files(defect / "rgb", (".png",))
-        masks = _files(defect / "gt", (".png",))
+def _split_rows(
+    root: Path, dataset: str, category: str, folder: Path, split: str, names: tuple[str, ...]
+) -> Iterator[dict[str, str | int]]:
+    top = layout.folder(folder, *names)
+    if top is None:
+        raise InputError(
+            folder / names[0], f"the category has no split {split}", "leave out the split or the category"
+        )
+    for defect, place in layout.folders(top).items():
+        scans = layout.files(layout.folder(place, "xyz"), (".tiff", ".tif"))
+        colors = layout.files(layout.folder(place, "rgb"), (".png",))
+        masks = layout.files(layout.folder(place, "gt"), (".png",))
         orphans = sorted((set(colors) | set(masks)) - set(scans))
         if orphans:
             raise InputError(
-                defect / "xyz" / f"{orphans[0]}.tiff",
+                place / "xyz" / f"{orphans[0]}.tiff",
                 "scan file not found, though there is an image or mask of that number",
                 "copy the data set again",
             )
-        label = 0 if defect.name == "good" else 1
+        label = 0 if defect == "good" else 1
         for number, scan in scans.items():
             if label == 1 and number not in masks:
                 raise InputError(
-                    defect / "gt" / f"{number}.png", "mask of a defective sample not found", "copy it again"
+                    place / "gt" / f"{number}.png", "mask of a defective sample not found", "copy it again"
                 )
-            paths = {"scan_path": scan, "mask_path": masks.get(number), "color_path": colors.get(number)}
             yield {
-                "name": f"{category}/{split}/{defect.name}/{number}",
-                "dataset": DATASET,
+                "name": f"{category}/{split}/{defect}/{number}",
+                "dataset": dataset,
                 "category": category,
                 "split": split,
-                "defect": defect.name,
+                "defect": defect,
                 "label": label,
-                **{column: path.relative_to(root).as_posix() if path else "" for column, path in paths.items()},
+                "scan_path": layout.relative(scan, root),
+                "mask_path": layout.relative(masks.get(number), root),
+                "color_path": layout.relative(colors.get(number), root),
             }
-
-
-def _files(folder: Path, extensions: tuple[str, ...]) -> dict[str, Path]:
-    """Files of a folder by their name without extension, sorted; none when there is no folder."""
-    if not folder.is_dir():
-        return {}
-    return {path.stem: path for path in sorted(folder.iterdir()) if path.suffix.lower() in extensions}

@@ -10,7 +10,9 @@ from gsclip.data.background import remove_background
 from gsclip.data.geometry import estimate_normals
 from gsclip.data.sample import Sample, Scan
 from gsclip.data.scan_files import MIN_POINTS
+from gsclip.data.thinning import any_within, nearest_kept, thin
 from gsclip.errors import InputError
+from gsclip.params import ScanParams
 
 # Smallest over largest standard deviation along the principal axes. Coordinates in float32, 0.6 m from the sensor,
 # give a flat part of 30 mm about 1e-6; the noise of a real sensor gives it 3e-4.
@@ -21,14 +23,22 @@ FAR = 1000.0
 # Of a pose's rows from unit length and right angles: float32 or six decimals are exact enough.
 POSE_TOLERANCE = 1e-5
 
+# Of commands without a model; a model's own are in its configuration.
+DEFAULT_SCAN_PARAMS = ScanParams(background="auto", max_points=200_000)
+
 _log = logging.getLogger(__name__)
 
 
-def prepare_sample(scan: Scan, where: str = "scan", pose: np.ndarray | None = None) -> Sample:
+def prepare_sample(
+    scan: Scan, where: str = "scan", pose: np.ndarray | None = None, params: ScanParams = DEFAULT_SCAN_PARAMS
+) -> Sample:
     """Keep the part's points and give each a normal.
 
     An organised scan loses its background and keeps each point's pixel; points are in row-major order. Of an
-    unorganised one every finite point is taken to belong to the part, in the order of the file.
+    unorganised one every finite point is taken to belong to the part, in the order of the file. A cloud of more than
+    ``max_points`` of them is thinned (:func:`gsclip.data.thinning.thin`): its sample does not depend on the order of
+    the file, and knows the nearest kept point of every finite point. A kept point is defective where any point is
+    whose nearest it is, since a defect may be smaller than the spacing of the kept points.
 
     Points keep the coordinates of the scan but in two cases: a ``pose`` turns them, and puts the part's centre at the
     origin; a scan farther from its origin than :data:`FAR` times its size is moved there. Both happen in float64, so
@@ -40,6 +50,7 @@ def prepare_sample(scan: Scan, where: str = "scan", pose: np.ndarray | None = No
         pose: (3, 3) rotation from the scan's frame to the sensor frame of :mod:`gsclip.axes`, in which the cameras are
             defined: ``pose @ point`` has x to the right, y down and z away from the sensor. ``None``: they are the
             same.
+        params: whether a background is removed, and from how many points on a cloud is thinned.
 
     Returns:
         The sample, (n, ...) arrays in one order; ``grid_mask`` is the whole ground truth of an organised scan.
@@ -62,13 +73,14 @@ def prepare_sample(scan: Scan, where: str = "scan", pose: np.ndarray | None = No
                 "give one value for each point",
             )
     scanned = _near_origin(scan.points)
-    if scan.organised:
+    part = np.isfinite(scanned).all(axis=-1)
+    if scan.organised and params.background == "auto":
         background = remove_background(scanned)
         _log.debug("%s: %s", where, background.note)
         part = background.part
-    else:
-        part = np.isfinite(scanned).all(axis=1)
     points = scanned[part] if rotation is None else _turned(scan.points[part], rotation)
+    if not scan.organised and len(points) > params.max_points:
+        return _thinned(scan, part, points, where, params.max_points)
     _check_shape(points, where)
     return Sample(
         points=points,
@@ -78,6 +90,37 @@ def prepare_sample(scan: Scan, where: str = "scan", pose: np.ndarray | None = No
         mask=None if scan.mask is None else scan.mask[part],
         grid_mask=scan.mask if scan.organised else None,
         colors=None if scan.colors is None else scan.colors[part],
+    )
+
+
+def part_points(scan: Scan, sample: Sample) -> np.ndarray:
+    """(m, 3) float32 points of the scan that belong to the part, in the order of :meth:`Sample.spread`.
+
+    Args:
+        scan: unorganised where the sample was thinned.
+        sample: of this scan, prepared without a pose.
+    """
+    if sample.nearest is None:
+        return sample.points
+    scanned = _near_origin(scan.points)
+    return scanned[np.isfinite(scanned).all(axis=1)]
+
+
+def _thinned(scan: Scan, part: np.ndarray, points: np.ndarray, where: str, max_points: int) -> Sample:
+    """Sample of a cloud with too many points; arguments as in :func:`prepare_sample`."""
+    kept = thin(points, max_points)
+    thinned = points[kept]
+    _check_shape(thinned, where)
+    _log.debug("%s: thinned from %d to %d points", where, len(points), len(kept))
+    nearest = nearest_kept(points, thinned)
+    mask = None if scan.mask is None else scan.mask[part]
+    return Sample(
+        points=thinned,
+        normals=estimate_normals(thinned),
+        mask=None if mask is None else any_within(mask, nearest, len(kept)),
+        colors=None if scan.colors is None else scan.colors[part][kept],
+        nearest=nearest,
+        scan_mask=mask,
     )
 
 

@@ -19,6 +19,9 @@ class Sample:
         mask: (n,) bool, true on defects; ``None`` where the ground truth is unknown.
         grid_mask: (h, w) bool ground truth of the organised scan, pixels without a point included.
         colors: (n, 3) uint8 RGB; ``None`` where there is none.
+        nearest: (m,) int32 of a thinned cloud, for each finite point of the scan in its order: row of the nearest of
+            the n points that were kept; ``None`` where nothing was thinned.
+        scan_mask: (m,) bool ground truth of those m points; ``None`` where it is unknown or nothing was thinned.
     """
 
     points: np.ndarray
@@ -28,6 +31,15 @@ class Sample:
     mask: np.ndarray | None = None
     grid_mask: np.ndarray | None = None
     colors: np.ndarray | None = None
+    nearest: np.ndarray | None = None
+    scan_mask: np.ndarray | None = None
+
+    def spread(self, values: np.ndarray) -> np.ndarray:
+        """Values (m, ...) of every point of the scan that belongs to the part, from those (n, ...) of the sample.
+
+        Each point has the value of the nearest point that was kept; the values as they are where nothing was thinned.
+        """
+        return values if self.nearest is None else values[self.nearest]
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from gsclip.data import mvtec3d
-from gsclip.data.datasets import CALIBRATION_SPLIT
+from gsclip.data.datasets import CALIBRATION_SPLIT, listing, warn_of_cameras
 from gsclip.data.index import read_index
 from gsclip.data.preparing import INDEX_FILE, prepare_index, read_row
-from gsclip.errors import GsclipError
 from gsclip.features.backbone import Backbone, check_fit
 from gsclip.features.packing import write_features
 from gsclip.packs import PackFolders
@@ -54,17 +52,18 @@ def other_data_set(params: Params, backbone: Backbone, work: Path) -> EncodedDat
     config = params.cross
     if not config.root:
         return None
-    if config.dataset != mvtec3d.DATASET:
-        raise GsclipError(f"cross.dataset: {config.dataset} cannot be listed; use {mvtec3d.DATASET}")
     check_fit(backbone, params.render.image_size, params.features.local_layers)
-    index = mvtec3d.mvtec_3d_ad_index(config.root, config.categories or None)
+    index = listing(config.dataset)(config.root, config.categories or None)
+    warn_of_cameras(config.dataset, params.render.cameras)
     sizes = [(Path(config.root) / path).stat().st_size for path in index["scan_path"]]
     settings = {group: getattr(params, group).model_dump() for group in ("render", "features", "cross")}
+    settings["scan"] = params.prepare.scan.model_dump()
     folder = work / "data" / run_key({**settings, "index": index.to_csv(), "sizes": sizes})
     if not folder.is_dir():
         read = functools.partial(read_row, config.dataset, config.root, 0)
         with atomic_directory(folder) as temporary:
-            accepted = prepare_index(index, read, temporary / "prepared", params.prepare.rejected_share_limit)
+            prepare = params.prepare
+            accepted = prepare_index(index, read, temporary / "prepared", prepare.scan, prepare.rejected_share_limit)
             (temporary / "views").mkdir()
             write_views(accepted, temporary / "prepared", temporary / "views", params.render)
             write_features(

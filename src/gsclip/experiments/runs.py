@@ -79,6 +79,7 @@ def perform(run: Run, backbone: Backbone, work: Path) -> dict[str, Any]:
     if not result.is_file():
         index = run.training.index
         config = DetectorConfig(
+            scan=run.params.prepare.scan,
             render=run.params.render,
             features=run.params.features,
             stage1=run.params.stage1,

@@ -93,16 +93,19 @@ def sample_scores(
     """Join the prediction for a sample with its ground truth.
 
     Regions are those of the grid where the scan is organised and its grid mask is known, else components of a
-    nearest-neighbour graph. A normal sample without masks is defect-free everywhere.
+    nearest-neighbour graph. A normal sample without masks is defect-free everywhere. Of an abnormal one nobody knows
+    where: all of its points are to be ignored, and its object score alone counts.
+
+    Of a thinned cloud all points of the scan count, each with its own ground truth and the score and the region of the
+    nearest point that was kept.
 
     Raises:
-        InputError: an abnormal sample has no mask, or prediction and sample differ in their number of points.
+        InputError: prediction and sample differ in their number of points.
     """
-    if sample.mask is None and label:
-        raise InputError(name, "is abnormal and has no mask", "leave it out, or add its ground truth")
+    unknown = sample.mask is None and label == 1
     mask = np.zeros(len(sample.points), dtype=bool) if sample.mask is None else sample.mask
     grid_mask = sample.grid_mask
-    if grid_mask is None and sample.grid is not None and not mask.any():
+    if grid_mask is None and sample.grid is not None and not mask.any() and not unknown:
         grid_mask = np.zeros(sample.grid, dtype=bool)
     if len(prediction.point_scores) != len(sample.points):
         problem = f"has {len(prediction.point_scores)} scores for {len(sample.points)} points"
@@ -115,13 +118,19 @@ def sample_scores(
     else:
         grid_mask = None
         regions = point_regions(sample.points, mask)
+    scores = sample.spread(prediction.point_scores)
+    if sample.nearest is not None:
+        mask = np.zeros(len(scores), dtype=bool) if sample.scan_mask is None else sample.scan_mask
+        regions = np.where(mask, sample.spread(regions), 0)
+    if unknown:
+        regions = np.full(len(scores), -1)
     return SampleScores(
         name=name,
         category=category,
         defect=defect,
         label=label,
         object_score=float(prediction.object_score),
-        point_scores=prediction.point_scores,
+        point_scores=scores,
         point_mask=mask,
         point_regions=regions,
         pixel_scores=pixel_scores,
@@ -154,5 +163,5 @@ class StoredSamples:
     def _read(self, name: str, category: str, defect: str, label: int) -> SampleScores:
         samples, predictions = self._packs(category)
         prediction = predictions.read(name, ("object_score", "point_scores"))
-        sample = samples.read(name, ("points", "pixels", "grid", "mask", "grid_mask"))
+        sample = samples.read(name, ("points", "pixels", "grid", "mask", "grid_mask", "nearest", "scan_mask"))
         return sample_scores(name, category, defect, label, prediction, sample)

@@ -24,6 +24,7 @@ REMEDY = "run `dvc repro` to make it again"
 SAMPLES_COLUMNS = ("name", "category", "defect", "label", "object_score")
 TEXT_COLUMNS = ("name", "dataset", "category", "split", "defect", "role")
 REJECTED_COLUMNS = ("name", "problem")
+REJECTED_TEXT = (*REJECTED_COLUMNS, "path", "check", "remedy")
 NONE_REJECTED = pd.DataFrame(columns=list(REJECTED_COLUMNS))
 
 
@@ -77,7 +78,7 @@ def read_run(files: RunFiles, parameters: Mapping[str, Mapping[str, Any]] | None
     return Run(
         metrics=_read_metrics(files.metrics),
         samples=add_localisation(samples, _localised(files, evaluated_rows(samples))),
-        rejected=_read_table(rejected, REJECTED_COLUMNS, text=REJECTED_COLUMNS)
+        rejected=_read_table(rejected, REJECTED_COLUMNS, text=REJECTED_TEXT)
         if rejected.is_file()
         else NONE_REJECTED,
         learning={stage: _read_table(path, ("epoch", "loss")) for stage, path in learning.items() if path.is_file()},

@@ -59,7 +59,8 @@ class Run:
     Attributes:
         metrics: as :func:`gsclip.metrics.table.evaluate_samples` returns it, or read from ``metrics.json``.
         samples: rows of ``samples.csv``, with ``point_auroc`` (:func:`gsclip.report.gallery.add_localisation`).
-        rejected: scans that could not be used: columns ``name``, ``problem``.
+        rejected: scans that could not be used: columns ``name``, ``problem``, and, where they are known, ``path``,
+            ``check`` and ``remedy``.
         learning: learning curves by stage (``stage1``, ``stage2``), columns as in ``stage1.csv``; empty where nothing
             was trained.
         parameters: values by group and name.
@@ -118,8 +119,8 @@ def report_content(run: Run, pictures: Sequence[Picture] = ()) -> dict[str, Any]
         "gallery": [_shown(picture, run.threshold) for picture in pictures],
         "learning": [STAGE_NAMES.get(stage, stage) for stage in run.learning],
         "rejected": [
-            {"name": str(name), "problem": str(problem)}
-            for name, problem in run.rejected[["name", "problem"]].fillna("").itertuples(index=False)
+            {column: str(row.get(column, "")) for column in ("name", "path", "check", "problem", "remedy")}
+            for row in run.rejected.fillna("").to_dict("records")
         ],
         "limits": _limits(run, samples),
         "published": [

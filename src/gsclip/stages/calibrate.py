@@ -18,6 +18,7 @@ def calibrate(params: Params) -> None:
     auxiliary = params.prepare.auxiliary_categories
     backbone = load_backbone(*params.features.backbone_arguments)
     config = DetectorConfig(
+        scan=params.prepare.scan,
         render=params.render,
         features=params.features,
         stage1=params.stage1,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gsclip.data.datasets import warn_of_cameras
 from gsclip.data.preparing import prepare_dataset
 from gsclip.params import Params
 from gsclip.stages import common
@@ -10,6 +11,7 @@ from gsclip.storage import atomic_directory
 
 def prepare(params: Params) -> None:
     """Write ``data/prepared``."""
+    warn_of_cameras(params.prepare.dataset, params.render.cameras)
     with atomic_directory(common.PREPARED) as folder:
         prepare_dataset(params.prepare, folder)
 

@@ -19,7 +19,9 @@ from gsclip.storage import sha256
 IDENTITY = ("name", "dataset", "category", "split", "defect", "label")
 # Parameters of the model. Of the group prepare, ``root`` is a place, and the others do not reach the training.
 SHAPING_GROUPS = ("render", "features", "stage1", "stage2", "predict")
-SHAPING_DATA = ("dataset", "auxiliary_categories", "auxiliary_samples", "calibration_samples", "seed")
+SHAPING_DATA = (
+    "dataset", "auxiliary_categories", "auxiliary_samples", "calibration_samples", "background", "max_points", "seed",
+)  # fmt: skip
 
 
 def training_names(index: pd.DataFrame, auxiliary_categories: Sequence[str]) -> list[str]:

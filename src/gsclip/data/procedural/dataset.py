@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -23,12 +22,14 @@ from gsclip.data.procedural.casting import single_thread
 from gsclip.data.procedural.defects import (
     KINDS,
     TRAINING_KINDS,
+    Site,
     Surface,
     applicable_kinds,
     choose_site,
     make_defect,
 )
 from gsclip.data.procedural.families import FAMILIES
+from gsclip.data.procedural.fitting import fit_size
 from gsclip.data.procedural.part import Part
 from gsclip.data.procedural.sensor import Hits, changed, measure, retrace, trace
 from gsclip.data.sample import Scan
@@ -43,8 +44,6 @@ MIN_POINTS_SHARE = 0.002  # of the part's points: defects that a damaged scan sh
 DRAWS = 8  # parts that tell which kinds of defect a family can have
 SCENES = 12  # parts and poses that are tried before a defect is given up
 SITES = 5  # places in each
-SIZES = 5  # sizes at each place
-CLOSE = 1.5  # times too large or too small: near enough to the size aimed at
 
 
 def generate_scan(family: str, index: int, defect: str | None, seed: int, *, grid: tuple[int, int] = GRID) -> Scan:
@@ -214,18 +213,13 @@ def _strike(
     site = choose_site(part, defect, surface, size, np.random.default_rng(seed))
     if site is None:
         return None
-    best, off = None, np.inf
-    for _ in range(SIZES):
+
+    def strike(site: Site) -> tuple[Hits, float]:
         damage = make_defect(part, defect, site, surface, np.random.default_rng(seed + 1))
         after = retrace(damage.field, scene, before, part.field(), damage.centre, damage.reach)
-        share = float(changed(before, after).sum() / pixels)
-        ratio = share / aim if share > 0 else 0.1
-        if MASK_SHARE[0] <= share <= MASK_SHARE[1] and abs(np.log(ratio)) < off:
-            best, off = after, abs(float(np.log(ratio)))
-        if off < np.log(CLOSE):
-            break
-        site = replace(site, size=site.size * float(np.clip(ratio**-0.5, 0.5, 2.0)))
-    return best
+        return after, float(changed(before, after).sum() / pixels)
+
+    return fit_size(site, strike, aim, MASK_SHARE)
 
 
 def visible_surface(part: Part, scene: Scene, hits: Hits) -> Surface:

@@ -66,12 +66,14 @@ class Site:
         normal: (3,) unit vector outwards, of the surface's lie at the scale of the defect.
         size: diameter of a disc as large as the defect is meant to look.
         element: number of the element struck; -1 for kinds that strike the surface anywhere.
+        depth: displacement of the surface where it is largest; ``None``: the kind draws it, in proportion to the size.
     """
 
     anchor: np.ndarray
     normal: np.ndarray
     size: float
     element: int
+    depth: float | None = None
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,10 @@ FEW_POINTS = 12  # visible points of an element worth striking
 CAPSULES = 9  # segments of a crack's path
 BELL_SLOPE = math.exp(-0.5)  # steepest slope of exp(-x² / 2)
 LARGE = 1.5  # times the size meant: a larger element is struck in one place instead of whole
+ENDS = 40  # places far out that are compared
+END_WINDOW = 1.5  # sizes about a place that tell whether it is an end
+END_OFFSET = 0.4  # of the window, at least between an end and the middle of what is near
+BEND_FALLS = (1.3, 2.0)  # sizes from the end: within the first it bends whole, beyond the second nothing moves
 
 
 def choose_site(part: Part, kind: str, surface: Surface, size: float, rng: np.random.Generator) -> Site | None:
@@ -113,6 +119,8 @@ def choose_site(part: Part, kind: str, surface: Surface, size: float, rng: np.ra
     Returns:
         A place, or ``None`` where the kind finds none in this view.
     """
+    if kind == "bend" and part.repeat.count < 2:
+        return _end_site(surface, size, rng)
     if kind in ELEMENT_KINDS:
         return _element_site(surface, size, rng)
     facing = surface.normals @ surface.view > NOT_STEEPER
@@ -161,12 +169,40 @@ def _element_site(surface: Surface, size: float, rng: np.random.Generator) -> Si
     return Site(anchor=anchor, normal=_unit(surface.normals[mine].mean(axis=0)), size=size, element=element)
 
 
+def _end_site(surface: Surface, size: float, rng: np.random.Generator) -> Site | None:
+    """An end that stands out: what is near lies to one side of it and is thin in one direction, which is its normal."""
+    facing = np.flatnonzero(surface.normals @ surface.view > NOT_STEEPER)
+    if len(facing) == 0:
+        return None
+    off = np.linalg.norm(surface.points - surface.points.mean(axis=0), axis=1)[facing]
+    weights = (off / off.max()) ** 4
+    window = END_WINDOW * size
+    best, most = None, -math.inf
+    for number in facing[rng.choice(len(facing), size=ENDS, p=weights / weights.sum())]:
+        anchor = surface.points[number]
+        near = surface.points[np.linalg.norm(surface.points - anchor, axis=1) < window]
+        offset = float(np.linalg.norm(anchor - near.mean(axis=0))) / window
+        if len(near) < FEW_POINTS or offset < END_OFFSET:
+            continue
+        _, deviations, axes = np.linalg.svd(near - near.mean(axis=0), full_matrices=False)
+        score = offset - float(deviations[2]) / math.sqrt(len(near)) / window
+        if score > most:
+            most = score
+            best = Site(anchor=anchor, normal=_unit(axes[2]), size=size, element=-1)
+    return best
+
+
 def _bulge(part: Part, site: Site, surface: Surface, rng: np.random.Generator) -> Damage:
     """Material raised over a disc: a lump on the surface, or a swelling that keeps its structure."""
-    height = _depth(site.size * rng.uniform(0.18, 0.4))
-    if rng.random() < 0.5:
+    height = _depth(site.size * rng.uniform(0.18, 0.4), site)
+    swells = rng.random() < 0.5
+    if site.depth is not None and not is_thick(part, site.anchor, site.normal, height):
+        return _pushed(part, site, height, rng)
+    if swells:
         return _swelling(part, site, height, rng)
     cap = _cap(site, height, 1.0)
+    if site.depth is not None:  # on a thin wall the ball would come out behind
+        cap = intersect(cap, _halfspace(site.anchor - 0.6 * height * site.normal, -site.normal))
     base = part.field()
     blend = 0.5 * height
     return Damage(lambda p: smooth_minimum(base(p), cap(p), blend), site.anchor, 0.9 * site.size + height + blend)
@@ -174,8 +210,11 @@ def _bulge(part: Part, site: Site, surface: Surface, rng: np.random.Generator) -
 
 def _concavity(part: Part, site: Site, surface: Surface, rng: np.random.Generator) -> Damage:
     """A dent: a cap pressed in smoothly, or a sinking that keeps the surface's structure."""
-    depth = _depth(site.size * rng.uniform(0.15, 0.35))
-    if rng.random() < 0.5:
+    depth = _depth(site.size * rng.uniform(0.15, 0.35), site)
+    pressed = rng.random() >= 0.5
+    if site.depth is not None and not is_thick(part, site.anchor, site.normal, depth):
+        return _pushed(part, site, -depth, rng)
+    if not pressed:
         return _swelling(part, site, -depth, rng)
     blend = 0.4 * depth
     return Damage(
@@ -186,19 +225,24 @@ def _concavity(part: Part, site: Site, surface: Surface, rng: np.random.Generato
 def _hole(part: Part, site: Site, surface: Surface, rng: np.random.Generator) -> Damage:
     """A drilled crater, with a raised rim half of the time."""
     radius = max(0.5, 0.5 * site.size * rng.uniform(0.7, 0.9))
-    depth = _depth(radius * rng.uniform(0.7, 1.6))
+    depth = _depth(radius * rng.uniform(0.7, 1.6), site)
+    tip = depth - (0.6 if site.depth is None else 1.0) * radius  # of the drill's axis, below the surface
     lean = _unit(site.normal + 0.3 * rng.normal(size=3) * 0.5)
-    drill = capsule(site.anchor + lean * 2 * radius, site.anchor - lean * (depth - 0.6 * radius), radius)
+    drill = capsule(site.anchor + lean * 2 * radius, site.anchor - lean * tip, radius)
     field = subtract(part.field(), drill, blend=0.15 * radius)
     if rng.random() < 0.5:
         ring = rotate(torus(1.15 * radius, 0.22 * radius), _frame(lean))
-        field = subtract(union(part.field(), translate(ring, site.anchor)), drill, blend=0.1 * radius)
+        rim = translate(ring, site.anchor)
+        if site.depth is not None:  # where the surface falls away, the ring would hang free
+            base = part.field()
+            rim = intersect(rim, lambda p: base(p) - 0.25 * radius)
+        field = subtract(union(part.field(), rim), drill, blend=0.1 * radius)
     return Damage(field, site.anchor, 3.2 * radius + depth)
 
 
 def _crack(part: Part, site: Site, surface: Surface, rng: np.random.Generator) -> Damage:
     """A thin jagged path, deepest in its middle."""
-    width = max(MIN_DEPTH, 1.2 * surface.pitch, 0.08 * site.size)
+    width = max(MIN_DEPTH, 1.2 * surface.pitch, 0.08 * site.size) if site.depth is None else site.depth / 1.5
     length = float(np.clip(0.4 * site.size**2 / width, 1.2 * site.size, 3.5 * site.size))
     path = _path(part, site, length, CAPSULES, 0.2, rng) - 0.5 * width * site.normal
     depth = np.linspace(-1, 1, len(path))
@@ -210,6 +254,7 @@ def _crack(part: Part, site: Site, surface: Surface, rng: np.random.Generator) -
 def _scratch(part: Part, site: Site, surface: Surface, rng: np.random.Generator) -> Damage:
     """A long shallow groove of nearly straight course."""
     depth = max(MIN_DEPTH, 0.09 * site.size) * rng.uniform(1.0, 1.4)
+    depth = depth if site.depth is None else site.depth
     radius = depth * rng.uniform(1.1, 1.8)
     width = 2 * math.sqrt(max(radius**2 - (radius - depth) ** 2, 1e-6))
     length = float(np.clip(0.8 * site.size**2 / width, 1.2 * site.size, 4.5 * site.size))
@@ -220,7 +265,7 @@ def _scratch(part: Part, site: Site, surface: Surface, rng: np.random.Generator)
 
 def _flattening(part: Part, site: Site, surface: Surface, rng: np.random.Generator) -> Damage:
     """Ridges milled off: a patch cut down to a lumpy plane."""
-    depth = _depth(site.size * rng.uniform(0.08, 0.16))
+    depth = _depth(site.size * rng.uniform(0.08, 0.16), site)
     stretch = rng.uniform(0.8, 1.4)
     along = _tangent(site.normal, rng)
     across = np.cross(site.normal, along)
@@ -279,7 +324,7 @@ def _chunk(part: Part, site: Site, surface: Surface, rng: np.random.Generator) -
     outwards = site.anchor - surface.points[near].mean(axis=0)
     direction = _unit(0.6 * site.normal + _unit(outwards + 1e-6) + 0.2 * rng.normal(size=3))
     radius = 0.6 * site.size
-    depth = _depth(site.size * rng.uniform(0.22, 0.45))
+    depth = _depth(site.size * rng.uniform(0.22, 0.45), site)
     rough = noise(rng, 0.35 * site.size, 0.2 * depth)
     # A large ball from outside leaves a nearly flat face with a curved border.
     ball = translate(sphere(2 * radius), site.anchor + direction * (2 * radius - depth))
@@ -289,7 +334,12 @@ def _chunk(part: Part, site: Site, surface: Surface, rng: np.random.Generator) -
 
 
 def _bend(part: Part, site: Site, surface: Surface, rng: np.random.Generator) -> Damage:
-    """One element out of its row: turned about its root, or dinted sideways in one place where it is large."""
+    """One element out of its row: turned about its root, or dinted sideways in one place where it is large.
+
+    A part without repeated elements bends at an end.
+    """
+    if site.element < 0:
+        return _bent_end(part, site, surface, rng)
     gone, element = part.elements(site.element), part.single(site.element)
     root, tip, looks = _root_and_tip(part, site, surface)
     axis = _unit(tip - root)
@@ -305,6 +355,30 @@ def _bend(part: Part, site: Site, surface: Surface, rng: np.random.Generator) ->
     turned = rotate(lambda p: element(p + pivot), _about(np.cross(axis, direction), angle))
     moved = translate(turned, root + shift)
     return Damage(part.assemble(lambda p: torch.minimum(gone(p), moved(p))), centre, reach + aim + part.blend)
+
+
+def _bent_end(part: Part, site: Site, surface: Surface, rng: np.random.Generator) -> Damage:
+    """The end of the part bent over: sheared along its thin direction, more and more from a hinge to the tip."""
+    push = _depth(site.size * rng.uniform(0.25, 0.5), site)
+    near = np.linalg.norm(surface.points - site.anchor, axis=1) < 2.0 * site.size
+    axis = _unit(site.anchor - surface.points[near].mean(axis=0) + 1e-9)
+    direction = site.normal - axis * (site.normal @ axis)
+    direction = _unit(direction) if np.linalg.norm(direction) > 0.3 else _tangent(axis, rng)
+    direction = direction * float(rng.choice([-1.0, 1.0]))
+    base, anchor, along = part.field(), column(site.anchor), column(axis)
+    way, length = column(direction * push), site.size
+    whole, nothing = (falls * length for falls in BEND_FALLS)
+    steepness = 1.0 / (1.0 + push * (2.0 / length + 1.5 / (nothing - whole)))
+
+    def field(p: Tensor) -> Tensor:
+        offset = p - anchor
+        lever = (1.0 + (offset * along).sum(dim=0) / length).clamp(min=0.0)
+        curve = torch.where(lever < 1.0, lever * lever, 2.0 * lever - 1.0)
+        fade = ((nothing - offset.norm(dim=0)) / (nothing - whole)).clamp(0.0, 1.0)
+        fade = fade * fade * (3.0 - 2.0 * fade)
+        return base(p - way * (curve * fade)) * steepness
+
+    return Damage(field, site.anchor, nothing)
 
 
 def _dinted(part: Part, site: Site, element: Field, gone: Field, direction: np.ndarray) -> Damage:
@@ -369,7 +443,7 @@ KINDS = tuple(_MAKERS)
 TRAINING_KINDS: Mapping[str, Maker] = MappingProxyType({"crushing": _crushing})
 """Kinds that train the backbone alone: no sample of the data set has them."""
 ELEMENT_KINDS = ("bend", "missing_element")
-"""Kinds that strike one of the repeated elements."""
+"""Kinds that strike one of the repeated elements; a part without elements bends at an end."""
 
 
 def applicable_kinds(part: Part) -> tuple[str, ...]:
@@ -383,12 +457,7 @@ def applicable_kinds(part: Part) -> tuple[str, ...]:
 def _swelling(part: Part, site: Site, height: float, rng: np.random.Generator) -> Damage:
     """The surface moved along its normals by an oblong bell of ``height``."""
     base, anchor = part.field(), column(site.anchor)
-    stretch = rng.uniform(1.0, 1.5)
-    width = site.size / 3.4
-    along = _tangent(site.normal, rng)
-    across = np.cross(site.normal, along)
-    axes = np.stack([along / stretch, across * stretch, site.normal]) / width
-    matrix = torch.as_tensor(axes.astype(np.float32))
+    matrix, stretch, width = _oblong(site, rng)
     steepness = 1.0 / (1.0 + BELL_SLOPE * abs(height) * stretch / width)
 
     def field(p: Tensor) -> Tensor:
@@ -396,6 +465,35 @@ def _swelling(part: Part, site: Site, height: float, rng: np.random.Generator) -
         return (base(p) - bell) * steepness
 
     return Damage(field, site.anchor, 4.0 * width * stretch + abs(height))
+
+
+def _pushed(part: Part, site: Site, height: float, rng: np.random.Generator) -> Damage:
+    """A thin wall pushed out, or in where ``height`` is negative, by an oblong bell: both of its faces move."""
+    base, anchor, way = part.field(), column(site.anchor), column(site.normal * height)
+    matrix, stretch, width = _oblong(site, rng)
+    steepness = 1.0 / (1.0 + BELL_SLOPE * abs(height) / width)
+
+    def field(p: Tensor) -> Tensor:
+        bell = torch.exp((matrix @ (p - anchor)).square().sum(dim=0) * -0.5)
+        return base(p - way * bell) * steepness
+
+    return Damage(field, site.anchor, 4.0 * width * stretch + abs(height))
+
+
+def _oblong(site: Site, rng: np.random.Generator) -> tuple[Tensor, float, float]:
+    """Matrix (3, 3) that takes an oblong of the site's size to the unit ball, its stretch, and its width."""
+    stretch = rng.uniform(1.0, 1.5)
+    width = site.size / 3.4
+    along = _tangent(site.normal, rng)
+    across = np.cross(site.normal, along)
+    axes = np.stack([along / stretch, across * stretch, site.normal]) / width
+    return torch.as_tensor(axes.astype(np.float32)), stretch, width
+
+
+def is_thick(part: Part, anchor: np.ndarray, normal: np.ndarray, depth: float) -> bool:
+    """Whether a cut of ``depth`` into the surface at a place leaves material behind it."""
+    behind = column(anchor - normal * 1.8 * depth)
+    return bool(part.field()(behind)[0] < -0.3 * depth)
 
 
 def _cap(site: Site, height: float, side: float) -> Field:
@@ -451,8 +549,9 @@ def _height(surface: Surface, site: Site, radius: float, quantile: float) -> flo
     return float(np.quantile(offsets[near] @ site.normal, quantile)) if near.any() else 0.0
 
 
-def _depth(value: float) -> float:
-    return float(np.clip(value, MIN_DEPTH, MAX_DEPTH))
+def _depth(value: float, site: Site) -> float:
+    """The site's depth where it has one, else ``value`` within the limits."""
+    return float(np.clip(value, MIN_DEPTH, MAX_DEPTH)) if site.depth is None else site.depth
 
 
 def _unit(vector: np.ndarray) -> np.ndarray:

@@ -1,0 +1,145 @@
+"""Checks a whole data set, and says what is assumed of it; nothing is written or changed."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from gsclip.data import checks, own_parts
+from gsclip.data.datasets import DATASETS, completeness, listing
+from gsclip.data.preparation import DEFAULT_SCAN_PARAMS, prepare_sample
+from gsclip.data.sample import Scan
+from gsclip.errors import GsclipError, InputError, unexpected
+from gsclip.parallel import ordered_map
+
+_SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What :func:`check_dataset` found.
+
+    Attributes:
+        problems: columns of :data:`gsclip.data.checks.REJECTED_COLUMNS`, a row each; several of one scan are possible.
+        counts: columns ``category``, ``split``, ``defect``, ``found``, ``usable`` and ``official`` (missing where not
+            known).
+        assumptions: one line each.
+    """
+
+    problems: pd.DataFrame
+    counts: pd.DataFrame
+    assumptions: list[str] = field(default_factory=list)
+
+    @property
+    def clean(self) -> bool:
+        """Whether every scan can be used, and none of a published data set is missing."""
+        short = self.counts.dropna()
+        return self.problems.empty and not (short["found"] < short["official"]).any()
+
+
+@dataclass(frozen=True)
+class _Row:
+    """What is known of one scan after its checks; ``extent`` (3,) of the part, ``None`` where it gives no sample."""
+
+    problems: list[GsclipError]
+    fingerprint: str = ""
+    extent: np.ndarray | None = None
+    organised: bool = False
+    without_mask: bool = False
+
+
+def check_dataset(root: Path, dataset: str, workers: int | None = None) -> Checked:
+    """Run all checks on all scans of a folder: every split, good and defective ones.
+
+    Args:
+        root: folder of the data set.
+        dataset: name in :mod:`gsclip.data.datasets`; one that lies in a folder.
+        workers: processes; as many as cores by default.
+
+    Raises:
+        InputError: when the data set cannot be listed.
+    """
+    index, notes = _whole_index(root, dataset)
+    rows = [row for _, row in index.iterrows()]
+    check = functools.partial(_check_row, functools.partial(_read, str(root)))
+    results = ordered_map(check, rows, workers) if workers != 1 else map(check, rows)
+    problems: list[dict[str, str]] = []
+    seen: dict[str, str] = {}
+    usable: dict[str, bool] = {}
+    extents: list[np.ndarray] = []
+    organised = without_mask = 0
+    for row, result in zip(tqdm(rows, desc="check", unit="scan", mininterval=5), results, strict=True):
+        found = list(result.problems)
+        if result.fingerprint:
+            first = seen.setdefault(result.fingerprint, row["scan_path"])
+            if first != row["scan_path"]:
+                found.append(checks.duplicate_of(first, row["name"]))
+        problems += [checks.rejected_row(row["name"], row["scan_path"], problem) for problem in found]
+        usable[row["name"]] = not found
+        extents += [result.extent] if result.extent is not None else []
+        organised += result.organised
+        without_mask += result.without_mask
+    assumptions = [own_parts.assumptions(np.array(extents))] if extents else []
+    if organised:
+        assumptions.append(f"{organised} scans are organised: a table under the part, if any, is removed")
+    if without_mask:
+        assumptions.append(f"{without_mask} defective scans have no mask: the place of their defect is not known")
+    loose = sum(own_parts.unlabelled(root, row) for row in rows) if dataset == own_parts.DATASET else 0
+    if loose:
+        assumptions.append(f"{loose} scans have no label: counted as good, without ground truth")
+    counts = completeness(dataset, index)
+    good = index[index["name"].map(usable)]
+    counts.insert(4, "usable", [_count(good, str(row.defect), row.category, row.split) for row in counts.itertuples()])
+    return Checked(checks.rejected_table(problems), counts, assumptions + notes)
+
+
+def _whole_index(root: Path, dataset: str) -> tuple[pd.DataFrame, list[str]]:
+    """Index of all splits that can be listed, and why others cannot."""
+    find = listing(dataset)
+    if dataset == own_parts.DATASET:
+        return own_parts.own_parts_index(root, None, _SPLITS), []
+    parts: list[pd.DataFrame] = []
+    errors: dict[str, InputError] = {}
+    for split in _SPLITS:
+        try:
+            parts.append(find(root, None, (split,)))
+        except InputError as error:
+            errors[split] = error
+    if not parts:
+        raise errors["test"]
+    return pd.concat(parts, ignore_index=True), [f"split {split} is left out: {errors[split]}" for split in errors]
+
+
+def _count(index: pd.DataFrame, defect: str, category: object, split: object) -> int:
+    """Rows of one line of :func:`~gsclip.data.datasets.completeness`."""
+    members = index[(index["category"] == category) & (index["split"] == split)]
+    if defect == "all":
+        return len(members)
+    return int((members["label"] == 1).sum() if defect == "abnormal" else (members["defect"] == defect).sum())
+
+
+def _read(root: str, row: pd.Series) -> Scan:
+    return DATASETS[row["dataset"]].read(root, row, 0)
+
+
+def _check_row(read: Callable[[pd.Series], Scan], row: pd.Series) -> _Row:
+    try:
+        scan = read(row)
+    except Exception as error:  # one broken scan never stops a batch
+        return _Row([checks.named(unexpected(row["name"], error), checks.READABLE)])
+    found: list[GsclipError] = [*checks.find_problems(scan, row["name"], row["label"])]
+    extent = None
+    if not found:
+        try:
+            sample = prepare_sample(scan, row["name"], params=DEFAULT_SCAN_PARAMS)
+            extent = np.ptp(sample.points.astype(np.float64), axis=0)
+        except Exception as error:  # as above
+            found.append(checks.named(unexpected(row["name"], error), checks.PREPARATION))
+    without_mask = row["label"] == 1 and scan.mask is None
+    return _Row(found, checks.fingerprint(scan), extent, scan.organised, without_mask)

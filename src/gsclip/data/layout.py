@@ -1,0 +1,161 @@
+"""Folders as they are found on disks: letter case, clutter of file managers and a folder more on top do not matter.
+
+Names are compared in lower case; where two would then be the same, the choice is left to the user by an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from gsclip.data.index import INDEX_COLUMNS, validate_index
+from gsclip.errors import InputError
+
+CLUTTER = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
+MAX_NESTING = 3  # folders between the one that is named and the one that holds the categories
+
+
+def folders(parent: Path) -> dict[str, Path]:
+    """Folders in ``parent`` by their name in lower case, sorted by it; hidden ones and clutter left out.
+
+    Raises:
+        InputError: when two names differ in letter case alone.
+    """
+    return _by_key(parent, ((path.name.lower(), path) for path in _visible(parent) if path.is_dir()))
+
+
+def folder(parent: Path, *names: str) -> Path | None:
+    """The folder in ``parent`` with one of these names, in any letter case; ``None`` where there is none.
+
+    Raises:
+        InputError: when more than one is there.
+    """
+    found = [path for name, path in folders(parent).items() if name in names]
+    if len(found) > 1:
+        problem = f"holds {' and '.join(path.name for path in found)}, which mean the same"
+        raise InputError(parent, problem, "keep one of them")
+    return found[0] if found else None
+
+
+def files(parent: Path | None, extensions: Sequence[str]) -> dict[str, Path]:
+    """Files in ``parent`` by their name in lower case without extension, sorted by it; none without a ``parent``.
+
+    Args:
+        parent: folder; hidden files and clutter in it are left out.
+        extensions: in lower case, such as ``.png``; files may write them in any case.
+
+    Raises:
+        InputError: when two of them have the same name but for letter case or extension.
+    """
+    if parent is None or not parent.is_dir():
+        return {}
+    return _by_key(
+        parent,
+        (
+            (path.stem.lower(), path)
+            for path in _visible(parent)
+            if path.suffix.lower() in extensions and path.is_file()
+        ),
+    )
+
+
+def relative(path: Path | None, root: Path) -> str:
+    """Path for a column of the index: relative to ``root``, with slashes; empty for ``None``."""
+    return path.relative_to(root).as_posix() if path else ""
+
+
+def category_folders(
+    root: Path, is_category: Callable[[Path], bool], official: Sequence[str], splits: Sequence[str], expected: str
+) -> dict[str, Path]:
+    """Find the categories of a data set, up to :data:`MAX_NESTING` folders below ``root``.
+
+    Args:
+        root: folder that the user names.
+        is_category: whether a folder is one of a category.
+        official: names as the data set writes them; other categories keep the name of their folder.
+        splits: that are looked for; for the message.
+        expected: the layout in one line; for the message.
+
+    Returns:
+        Folder of each category, by name, sorted.
+
+    Raises:
+        InputError: when ``root`` is no folder or holds no category, or categories lie in more than one folder.
+    """
+    if not root.is_dir():
+        raise InputError(root, "data set folder not found", f"check the path; {expected}")
+    level = [root]
+    for _ in range(MAX_NESTING + 1):
+        found = {top: members for top in level if (members := [f for f in folders(top).values() if is_category(f)])}
+        if len(found) > 1:
+            places = ", ".join(top.relative_to(root).as_posix() for top in found)
+            raise InputError(root, f"holds categories in several folders: {places}", "name one of these folders")
+        if found:
+            spelled = {name.lower(): name for name in official}
+            members = next(iter(found.values()))
+            return {spelled.get(path.name.lower(), path.name): path for path in members}
+        level = [below for above in level for below in folders(above).values()]
+    problem = f"holds no category with the split {' or '.join(splits)}"
+    raise InputError(root, problem, f"name the data set's top folder; {expected}")
+
+
+def list_samples(
+    root: Path,
+    categories: Sequence[str] | None,
+    splits: Sequence[str],
+    *,
+    known_splits: Sequence[str],
+    find_categories: Callable[[], Mapping[str, Path]],
+    rows: Callable[[str, Path, str], Iterator[dict[str, str | int]]],
+    nothing: tuple[str, str],
+) -> pd.DataFrame:
+    """List a data set that keeps one folder for each category: checks what is asked for, and orders the rows.
+
+    Args:
+        root: the data set's folder.
+        categories: which to list; all that are there when ``None``.
+        splits: of ``known_splits``.
+        known_splits: in the order in which the rows come.
+        find_categories: gives the folder of each category by name.
+        rows: from name and folder of a category and a split to its rows.
+        nothing: problem and remedy of the error when there are no samples.
+
+    Returns:
+        Rows as in :mod:`gsclip.data.index`.
+
+    Raises:
+        InputError: when a category or a split is not known, or there are no samples.
+    """
+    unknown = [split for split in splits if split not in known_splits]
+    if unknown or not splits:
+        problem = f"no such split: {', '.join(unknown) or 'none named'}"
+        raise InputError(root, problem, f"use {', '.join(known_splits)}")
+    found = find_categories()
+    chosen = sorted(found) if categories is None else sorted(set(categories))
+    missing = [category for category in chosen if category not in found]
+    if missing or not chosen:
+        problem = f"no such category: {', '.join(missing) or 'none named'}"
+        raise InputError(root, problem, f"found {', '.join(sorted(found))}")
+    ordered = [split for split in known_splits if split in splits]
+    table = [row for category in chosen for split in ordered for row in rows(category, found[category], split)]
+    if not table:
+        raise InputError(root, *nothing)
+    return validate_index(pd.DataFrame(table, columns=list(INDEX_COLUMNS)), str(root))
+
+
+def _visible(parent: Path) -> list[Path]:
+    return sorted(
+        path for path in parent.iterdir() if not path.name.startswith(".") and path.name.lower() not in CLUTTER
+    )
+
+
+def _by_key(parent: Path, entries: Iterator[tuple[str, Path]]) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for key, path in sorted(entries):
+        if key in found:
+            problem = f"holds {found[key].name} and {path.name}: it is not clear which one counts"
+            raise InputError(parent, problem, "keep one of them")
+        found[key] = path
+    return found

@@ -1,0 +1,90 @@
+"""The command that checks a data set."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from tests.data.scan_corpus import cloud, numpy_bytes, organised, ply, png, tiff
+from typer.testing import CliRunner
+
+from gsclip.cli import app
+from gsclip.data import checking
+
+GRID = organised()
+
+
+@pytest.fixture(autouse=True)
+def _one_process(monkeypatch):
+    monkeypatch.setattr(checking, "ordered_map", lambda function, rows, workers=None: map(function, rows))
+
+
+def check(*arguments):
+    return CliRunner().invoke(app, ["check", *map(str, arguments)], env={"COLUMNS": "300"})
+
+
+def write(path, content):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+
+
+@pytest.fixture
+def parts(tmp_path):
+    root = tmp_path / "parts"
+    write(root / "nut" / "good" / "a.ply", ply())
+    write(root / "nut" / "hole" / "b.ply", ply(points=cloud() * np.float32(2)))
+    write(root / "nut" / "train" / "good" / "c.ply", ply(points=cloud() * np.float32(3)))
+    return root
+
+
+def test_a_clean_folder(parts):
+    result = check(parts)
+    assert result.exit_code == 0, result.output
+    assert "no problems" in result.output
+    assert "median extent of 3 scans 0.28 x 0.22" in result.output
+    assert "the cameras look along +z" in result.output
+    assert "1 defective scans have no mask" in result.output
+    rows = [line.split() for line in result.output.splitlines() if line.startswith("nut")]
+    assert ["nut", "train", "good", "1", "1", "–"] in rows
+    assert ["nut", "test", "hole", "1", "1", "–"] in rows
+
+
+def test_problems_are_listed_and_written(parts, tmp_path):
+    write(parts / "nut" / "good" / "broken.ply", ply()[:900])
+    write(parts / "nut" / "good" / "twin.ply", ply("binary_big_endian"))
+    write(parts / "nut" / "hole" / "b_mask.npy", numpy_bytes(np.zeros(len(cloud()), bool)))
+    flat = cloud() * np.float32([1, 1, 0])
+    write(parts / "nut" / "[flat]" / "d.ply", ply(points=flat))
+    result = check(parts, "--output", tmp_path / "report.csv")
+    assert result.exit_code == 1, result.output
+    assert "4 problems of 4 scans" in result.output
+    assert "nut/test/[flat]/d" in result.output
+    report = pd.read_csv(tmp_path / "report.csv")
+    assert report.columns.tolist() == ["name", "path", "check", "problem", "remedy"]
+    assert dict(zip(report["name"], report["check"], strict=True)) == {
+        "nut/test/[flat]/d": "coplanar",
+        "nut/test/good/broken": "readable",
+        "nut/test/good/twin": "duplicate",
+        "nut/test/hole/b": "mask",
+    }
+    assert report.set_index("name").loc["nut/test/good/twin", "problem"] == "holds the same points as nut/good/a.ply"
+    rows = [line.split() for line in result.output.splitlines()]
+    assert ["nut", "test", "good", "3", "1", "–"] in rows
+
+
+@pytest.mark.parametrize(
+    "arguments", [("nowhere",), ("parts", "--dataset", "nix"), ("parts", "--dataset", "procedural")]
+)
+def test_what_cannot_be_checked_is_one_line(parts, arguments):
+    result = check(parts.parent / arguments[0], *arguments[1:])
+    assert result.exit_code == 2
+    assert len(result.output.strip().splitlines()) == 1, result.output
+
+
+def test_an_incomplete_copy_of_a_published_data_set_is_a_problem(tmp_path):
+    for number in range(2):
+        folder = tmp_path / "bagel" / "test" / "good"
+        write(folder / "xyz" / f"{number:03d}.tiff", tiff(array=GRID * np.float32(1 + number)))
+        write(folder / "gt" / f"{number:03d}.png", png(np.zeros(GRID.shape[:2], np.uint8)))
+    result = check(tmp_path, "--dataset", "mvtec_3d_ad")
+    assert result.exit_code == 1, result.output
+    assert ["bagel", "test", "good", "2", "2", "22"] in [line.split() for line in result.output.splitlines()]
+    assert "split train is left out" in result.output

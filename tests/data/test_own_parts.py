@@ -1,0 +1,289 @@
+"""Own parts: labels by folders and by a table, masks in every form, depth images, what is assumed."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from tests.data.scan_corpus import (
+    CAMERA,
+    HEIGHT,
+    WIDTH,
+    cloud,
+    colours,
+    numpy_bytes,
+    organised,
+    ply,
+    png,
+    text,
+    tiff,
+    write_camera,
+)
+
+from gsclip.data.datasets import DATASETS
+from gsclip.data.masks import read_scan_mask
+from gsclip.data.own_parts import assumptions, own_parts_index, read_row
+from gsclip.data.sample import Scan
+from gsclip.data.scan_files import read_scan
+from gsclip.errors import InputError
+from gsclip.params import PrepareParams
+
+SPLITS = ("train", "validation", "test")
+MARKED = cloud()[:, 0] > 0.1
+
+
+def write(path, content=None):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(ply() if content is None else content)
+    return path
+
+
+def refusal(call, *arguments):
+    with pytest.raises(InputError) as caught:
+        call(*arguments)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+# --- labels by folders
+
+
+def test_folders_say_category_split_and_label(tmp_path):
+    for place in (
+        "nut/test/good/a.ply", "nut/test/hole/b.ply", "nut/TRAIN/Good/c.ply", "nut/test/hole/deep/b.xyz",
+        "lid/good/a.ply", "lid/defect/a.ply", "lid/defect/a.xyz", "lid/loose.ply", "lid/train/early.ply",
+        ".hidden/good/a.ply", "lid/good/.a.ply", "lid/good/notes.docx",
+    ):  # fmt: skip
+        write(tmp_path / place)
+    index = own_parts_index(tmp_path, splits=SPLITS)
+    found = {row.name_: (row.label, row.scan_path) for row in index.rename(columns={"name": "name_"}).itertuples()}
+    assert found == {
+        "lid/test/good/a": (0, "lid/good/a.ply"),
+        "lid/test/good/loose": (0, "lid/loose.ply"),
+        "lid/train/good/early": (0, "lid/train/early.ply"),
+        "lid/test/defect/a.ply": (1, "lid/defect/a.ply"),
+        "lid/test/defect/a.xyz": (1, "lid/defect/a.xyz"),
+        "nut/train/good/c": (0, "nut/TRAIN/Good/c.ply"),
+        "nut/test/good/a": (0, "nut/test/good/a.ply"),
+        "nut/test/hole/b": (1, "nut/test/hole/b.ply"),
+        "nut/test/hole/deep-b": (1, "nut/test/hole/deep/b.xyz"),
+    }
+    assert set(own_parts_index(tmp_path)["split"]) == {"test"}
+    assert set(own_parts_index(tmp_path, ["nut"], SPLITS)["category"]) == {"nut"}
+
+
+def test_what_is_unlabelled_has_no_ground_truth(tmp_path):
+    write(tmp_path / "lid" / "loose.ply")
+    write(tmp_path / "lid" / "good" / "known.ply")
+    masks = {row["name"]: read_row(tmp_path, row).mask for _, row in own_parts_index(tmp_path).iterrows()}
+    assert masks["lid/test/good/loose"] is None
+    assert not masks["lid/test/good/known"].any()
+
+
+def test_files_beside_a_scan_are_its_mask_and_colours(tmp_path):
+    folder = tmp_path / "nut" / "hole"
+    write(folder / "a.tiff", tiff())
+    write(folder / "a_mask.png", png(MARKED.reshape(HEIGHT, WIDTH).astype(np.uint8)))
+    rgb = colours().reshape(HEIGHT, WIDTH, 3)
+    Image.fromarray(rgb).save(folder / "a_rgb.png")
+    write(folder / "b.ply")
+    write(folder / "masks" / "b.npy", numpy_bytes(MARKED))
+    write(folder / "c.ply")
+    index = own_parts_index(tmp_path)
+    assert index["scan_path"].tolist() == [f"nut/hole/{name}" for name in ("a.tiff", "b.ply", "c.ply")]
+    first, second, third = (read_row(tmp_path, row) for _, row in index.iterrows())
+    np.testing.assert_array_equal(first.mask, MARKED.reshape(HEIGHT, WIDTH))
+    np.testing.assert_array_equal(first.colors, rgb)
+    np.testing.assert_array_equal(second.mask, MARKED)
+    assert third.mask is None
+
+
+def test_folders_that_hold_nothing_say_what_is_expected(tmp_path):
+    assert "data set folder not found" in refusal(own_parts_index, tmp_path / "none")
+    assert "holds no scans in folders of their category" in refusal(own_parts_index, tmp_path)
+    write(tmp_path / "a.ply")
+    assert "expected <root>/<category>" in refusal(own_parts_index, tmp_path)
+    write(tmp_path / "nut" / "good" / "a.ply")
+    assert "no such category: vase; found nut" in refusal(own_parts_index, tmp_path, ["vase"])
+    assert "no such split: exam" in refusal(own_parts_index, tmp_path, None, ["exam"])
+    assert "no scans of the split train" in refusal(own_parts_index, tmp_path, None, ["train"])
+
+
+def test_the_pipeline_trains_on_all_splits_and_tests_on_the_tests(tmp_path):
+    for place in ("a/train/good/1.ply", "a/test/hole/2.ply", "a/3.ply", "a/test/hole/4.ply", "b/train/good/5.ply",
+                  "b/test/good/6.ply", "b/test/hole/7.ply", "c/good/8.ply"):  # fmt: skip
+        write(tmp_path / place)
+    write(tmp_path / "a/test/hole/2_mask.ply", ply(colors=np.uint8([[0, 255, 0]]) * MARKED[:, None]))
+    params = PrepareParams(
+        dataset="own_parts", root=str(tmp_path), auxiliary_categories=("a",), test_categories=("b",),
+        auxiliary_samples=2, calibration_samples=2, test_samples=2, rejected_share_limit=0.5, background="auto",
+        max_points=200_000, mask_color="00ff00", seed=0,
+    )  # fmt: skip
+    index = DATASETS["own_parts"].index(params)
+    assert index["scan_path"].tolist() == [
+        "a/train/good/1.ply", "a/test/hole/2.ply", "b/test/good/6.ply", "b/test/hole/7.ply",
+    ]  # fmt: skip
+    marked = DATASETS["own_parts"].read(str(tmp_path), index.iloc[1], 0)
+    np.testing.assert_array_equal(marked.mask, MARKED)
+
+
+# --- labels by a table
+
+
+def table(folder, content):
+    return write(folder / "labels.csv", content.encode() if isinstance(content, str) else content)
+
+
+def test_a_table_says_everything(tmp_path):
+    for name in ("x/a.ply", "x/b.ply", "c.ply", "d.ply"):
+        write(tmp_path / name)
+    write(tmp_path / "b_truth.npy", numpy_bytes(MARKED))
+    table(
+        tmp_path,
+        "\ufeffScan,category,split,label,defect,mask\nx/a.ply,nut,,0,,\nx/b.ply,nut,train,1,,b_truth.npy\n"
+        "c.ply,lid,test,,hole,\nd.ply,lid,test,good,Good,\n",
+    )
+    index = own_parts_index(tmp_path, splits=SPLITS)
+    assert index[["name", "label", "mask_path"]].to_numpy().tolist() == [
+        ["lid/test/good/d", 0, ""], ["lid/test/hole/c", 1, ""],
+        ["nut/train/defect/b", 1, "b_truth.npy"], ["nut/test/good/a", 0, ""],
+    ]  # fmt: skip
+    np.testing.assert_array_equal(read_row(tmp_path, index.iloc[2]).mask, MARKED)
+    assert not read_row(tmp_path, index.iloc[3]).mask.any()
+
+
+def test_semicolons_separate_too(tmp_path):
+    table(tmp_path, "scan;category;defect\na.ply;nut;hole\n")
+    assert own_parts_index(tmp_path)["name"].tolist() == ["nut/test/hole/a"]
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        ("scan,split\na.ply,test\n", "line 1: lacks the column category"),
+        ("scan,category\na.ply,nut\n", "line 1: lacks the column label"),
+        ("scan,category,label,label\na.ply,nut,1,1\n", "line 1: names a column twice"),
+        ("scan,category,label\na.ply,nut,0\nb.ply,nut\n", "line 3: has not as many values"),
+        ("scan,category,label\na.ply,nut,0,7\n", "line 2: has not as many values"),
+        ("scan,category,label\n,nut,0\n", "line 2: scan is empty"),
+        ("scan,category,label\na.ply,,0\n", "line 2: category is empty"),
+        ("scan,category,label\na.ply,a/b,0\n", "line 2: category a/b is no name"),
+        ("scan,category,defect\na.ply,nut,..\n", "line 2: defect .. is no name"),
+        ("scan,category,label\na.ply,nut,2\n", "line 2: no such label: 2"),
+        ("scan,category,label\na.ply,nut,\n", "line 2: neither label nor defect"),
+        ("scan,category,label,split\na.ply,nut,0,exam\n", "line 2: no such split: exam"),
+        ("scan,category,label,defect\na.ply,nut,0,hole\n", "line 2: the label 0 contradicts the defect hole"),
+        ("scan,category,label\na.ply,nut,0\n\na.ply,lid,0\n", "line 4: names the scan of line 2 again"),
+        ("scan,category,label\na\0.ply,nut,0\n", "line 2: "),
+        (b"scan,category,label\n\xff,nut,0\n", "cannot be read"),
+        ("", "line 1: lacks the column category, scan"),
+    ],
+)
+def test_a_broken_table_names_the_line(tmp_path, content, problem):
+    path = table(tmp_path, content)
+    assert refusal(own_parts_index, tmp_path).startswith(f"{path}: {problem}")
+
+
+# --- masks
+
+
+def test_masks_of_every_form_are_the_same(tmp_path):
+    points = Scan(cloud())
+    labelled = np.column_stack([cloud(), MARKED])
+    color = np.uint8([[255, 0, 0]]) * MARKED[:, None] + np.uint8([[9, 9, 9]]) * ~MARKED[:, None]
+    for name, content in {
+        "a.npy": numpy_bytes(MARKED),
+        "b.npy": numpy_bytes(MARKED.astype(np.float64)),
+        "c.npz": numpy_bytes(archive=True, mask=MARKED),
+        "d.txt": text(MARKED[:, None]),
+        "e.txt": text(labelled),
+        "f.csv": b"x,y,z,label\n" + text(labelled).replace(b" ", b","),
+        "g.csv": b"defect;x\n" + text(np.column_stack([MARKED, np.ones(len(MARKED))])).replace(b" ", b";"),
+        "h.csv": b"".join(b"True\n" if marked else b"false\n" for marked in MARKED),
+        "i.ply": ply(colors=color),
+    }.items():
+        np.testing.assert_array_equal(read_scan_mask(write(tmp_path / name, content), points), MARKED, err_msg=name)
+    write(tmp_path / "j.ply", ply(colors=color))
+    np.testing.assert_array_equal(read_scan_mask(f"{tmp_path}/j.ply#090909", points), ~MARKED)
+    grid = read_scan_mask(tmp_path / "a.npy", Scan(organised()))
+    np.testing.assert_array_equal(grid, MARKED.reshape(HEIGHT, WIDTH))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "problem"),
+    [
+        ("m.npy", numpy_bytes(np.zeros(7, bool)), "the mask has 7 values and the scan 180 points"),
+        ("m.npy", numpy_bytes(np.array(["a"] * 180)), "holds <U1 instead of numbers"),
+        ("m.npy", numpy_bytes(np.full(180, np.nan)), "values that are not finite"),
+        ("m.npz", numpy_bytes(archive=True, truth=MARKED), "has no array 'mask'"),
+        ("m.txt", b"good\nbad\n", "cannot be read as a table of labels"),
+        ("m.csv", b"label\n1\n0\n", "the mask has 2 values"),
+        ("m.ply", ply(), "the mask has no colours"),
+        ("m.ply", ply(points=cloud()[:50], colors=colours()[:50]), "the mask has 50 values"),
+        ("m.png", png(), "is an image, and the scan has no pixels"),
+        ("m.gif", b"GIF", "unknown kind of mask file"),
+    ],
+)
+def test_masks_that_do_not_fit_are_refused(tmp_path, name, content, problem):
+    assert problem in refusal(read_scan_mask, write(tmp_path / name, content), Scan(cloud()))
+
+
+# --- depth images
+
+
+def test_depth_images_are_seen_through_their_camera(tmp_path):
+    levels = np.full((HEIGHT, WIDTH), 600, np.uint16)
+    levels[3, 4] = 0
+    path = write(tmp_path / "nut" / "good" / "a.png", png(levels + np.arange(WIDTH, dtype=np.uint16) * (levels > 0)))
+    write_camera(tmp_path)
+    points = read_scan(path).points
+    assert np.isnan(points[3, 4]).all()
+    depth = 0.610
+    expected = ((10 - CAMERA["cx"]) / CAMERA["fx"] * depth, (2 - CAMERA["cy"]) / CAMERA["fy"] * depth, depth)
+    np.testing.assert_allclose(points[2, 10], expected, rtol=1e-6)
+    assert own_parts_index(tmp_path)["scan_path"].tolist() == ["nut/good/a.png"]
+    (path.with_suffix(".json")).write_text(json.dumps({**CAMERA, "depth_scale": 0.002}))
+    np.testing.assert_allclose(read_scan(path).points[2, 10, 2], 2 * depth, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("camera", "problem"),
+    [
+        ({"fx": 0}, "fx: Input should be greater than 0"),
+        ({"fx": "wide"}, "fx: Input should be a valid number"),
+        ({"cx": float("nan")}, "cx: Input should be a finite number"),
+        ({"depth_scale": -1}, "depth_scale: Input should be greater than 0"),
+        ({"depth_scale": None}, "depth_scale: "),
+        ({"width": 640, "height": 480}, "is for 480 x 640 pixels and a.png has 12 x 15"),
+    ],
+)
+def test_a_camera_that_cannot_be_is_refused(tmp_path, camera, problem):
+    write_camera(tmp_path, **camera)
+    message = refusal(read_scan, write(tmp_path / "a.png", png()))
+    assert message.startswith(f"{tmp_path / 'camera.json'}: ")
+    assert problem in message
+
+
+def test_a_depth_image_without_a_camera_says_so(tmp_path):
+    assert "without a camera file a.json or camera.json" in refusal(read_scan, write(tmp_path / "a.png", png()))
+    (tmp_path / "camera.json").write_text("{")
+    assert "cannot be read as JSON" in refusal(read_scan, tmp_path / "a.png")
+
+
+# --- numbers far from the origin, and what is assumed
+
+
+def test_coordinates_of_a_map_keep_their_digits(tmp_path):
+    away = cloud().astype(np.float64) + np.array([4.5e6, 5.2e6, 300.0])
+    write(tmp_path / "a.xyz", "".join(f"{x:.6f} {y:.6f} {z:.6f}\n" for x, y, z in away).encode())
+    points = read_scan(tmp_path / "a.xyz").points
+    np.testing.assert_allclose(points, away, rtol=0, atol=1e-6)
+    near = write(tmp_path / "b.xyz", text(cloud().astype(np.float64) + 1.0))
+    assert read_scan(near).points.dtype == np.float32
+
+
+def test_assumptions_are_one_line():
+    assert assumptions(np.array([[84.04, 82.2, 61.0]])) == (
+        "extent 84 x 82.2 x 61: taken as it is; scores do not depend on the unit; the cameras look along +z"
+    )
+    assert assumptions(np.array([[1, 2, 3], [3, 4, 5], [2, 3, 4]])).startswith("median extent of 3 scans 2 x 3 x 4: ")
