@@ -152,7 +152,7 @@ def main() -> None:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
         print(json.dumps({**result, "peak_gib": peak}))
         return
-    results: dict[str, Any] = {"machine": _machine(), "scan": arguments.scan.name}
+    results: dict[str, Any] = {"machine": machine(), "scan": arguments.scan.name}
     with tempfile.TemporaryDirectory() as folder:
         # LoRA's second matrix starts at zero: the first one learns from the second step on.
         for name, phase, precision, steps in (
@@ -238,7 +238,8 @@ def _places(work: Path, stage: str) -> Places:
     return Places(work / stage, work / f"{stage}.csv", work / "checkpoints")
 
 
-def _machine() -> str:
+def machine() -> str:
+    """Processor, cores that may be used, and version of torch, in one line."""
     lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     name = names[0] if names else platform.processor()

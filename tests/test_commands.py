@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from gsclip.cli import app
 from gsclip.commands import find_scans
 from gsclip.data.procedural.dataset import generate_scan
+from gsclip.detector import Detector
 from gsclip.features.backbone import load_backbone
 from gsclip.monitoring.rows import SAMPLE_COLUMNS
 from gsclip.stages.cross import cross
@@ -204,7 +205,46 @@ def test_evaluate_reports_ours_random_and_oracle(model, mvtec, tmp_path):
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
-def test_clouds_with_a_label_a_point_are_evaluated(model, tmp_path, caplog):
+def thinning(model, folder, max_points=1000):
+    """A copy of the model that thins clouds of more points."""
+    copy = shutil.copytree(model, folder)
+    config = json.loads((copy / "config.json").read_text())
+    config["scan"]["max_points"] = max_points
+    (copy / "config.json").write_text(json.dumps(config))
+    return copy
+
+
+def test_every_finite_point_of_a_big_cloud_is_written_with_its_score(model, tmp_path):
+    directions = np.random.default_rng(0).normal(size=(5000, 3))
+    points = (directions / np.linalg.norm(directions, axis=1, keepdims=True) * [3, 2, 1]).astype(np.float32)
+    points[[0, 17, 4999]] = np.nan
+    np.save(tmp_path / "big.npy", points)
+    thin, output = thinning(model, tmp_path / "thin"), tmp_path / "out"
+    result = run("score", tmp_path / "big.npy", "--model", thin, "--output", output)
+    assert result.exit_code == 0, result.output
+    scored, arrays = json.loads((output / "big.json").read_text()), load(output / "big.npz")
+    cloud = open3d.t.io.read_point_cloud(str(output / "big.ply"))
+    finite = points[np.isfinite(points).all(axis=1)]
+    assert scored["points"] == len(finite) == 4997
+    assert 900 < scored["thinned_to"] <= 1000
+    np.testing.assert_array_equal(arrays["points"], finite)
+    np.testing.assert_array_equal(cloud.point.positions.numpy(), finite)
+    np.testing.assert_array_equal(cloud.point["score"].numpy()[:, 0], arrays["point_scores"])
+    expected = Detector.from_pretrained(thin).score(points)
+    np.testing.assert_array_equal(arrays["point_scores"], expected.point_scores)
+    assert scored["object_score"] == expected.object_score
+    assert pd.read_csv(output / "samples.csv")["points"].tolist() == [scored["thinned_to"]]
+
+
+def test_a_cloud_that_is_not_thinned_says_so(model, scans, tmp_path):
+    assert run("score", scans / "cloud.ply", "--model", model, "--output", tmp_path).exit_code == 0
+    assert json.loads((tmp_path / "cloud.json").read_text())["thinned_to"] is None
+
+
+@pytest.mark.parametrize("thinned", [False, True])
+def test_clouds_with_a_label_a_point_are_evaluated(model, tmp_path, caplog, thinned):
+    if thinned:
+        model = thinning(model, tmp_path / "thin")
     root = tmp_path / "real3d" / "duck"
     (root / "test").mkdir(parents=True)
     (root / "gt").mkdir()
@@ -217,15 +257,16 @@ def test_clouds_with_a_label_a_point_are_evaluated(model, tmp_path, caplog):
         open3d.io.write_point_cloud(str(root / "test" / f"{number}_{kind}.pcd"), cloud)
         if kind != "good":
             np.savetxt(root / "gt" / f"{number}_{kind}.txt", np.column_stack([points, defect]))
-    result = run(
-        "evaluate", "--dataset", "real3d_ad", "--root", tmp_path, "--model", model, "--output", tmp_path / "m.json"
-    )
+    arguments = ("--model", model, "--output", tmp_path / "m.json", "--report", tmp_path / "report")
+    result = run("evaluate", "--dataset", "real3d_ad", "--root", tmp_path / "real3d", *arguments)
     assert result.exit_code == 0, result.output
     metrics = json.loads((tmp_path / "m.json").read_text())
     assert metrics["data"]["dataset"] == "real3d_ad"
     assert metrics["data"]["samples"] == 4
     assert metrics["mean"]["point_auroc"]["oracle"] == 1
     assert metrics["mean"]["point_pro"]["oracle"] == pytest.approx(1)
+    assert (pd.read_csv(tmp_path / "report" / "samples.csv")["points"] <= 1000).all() == thinned
+    assert len(list((tmp_path / "report" / "maps").rglob("*.png"))) == 4
     assert "real3d_ad is not complete here: duck/test 4 of 100" in caplog.text
     assert "real3d_ad has points on all sides of its parts and render.cameras is front" in caplog.text
 

@@ -10,6 +10,7 @@ from gsclip.storage import (
     Pack,
     atomic_directory,
     atomic_path,
+    link_or_copy,
     load_module,
     save_module,
     sha256,
@@ -55,6 +56,43 @@ def test_same_records_give_the_same_bytes(tmp_path):
     for name in ("one.h5", "two.h5"):
         write(tmp_path / name)
     assert sha256(tmp_path / "one.h5") == sha256(tmp_path / "two.h5")
+
+
+def test_digest_of_a_record_is_that_of_its_content(tmp_path):
+    base = Record(np.arange(3000.0), "a", (1, 2))
+    others = [
+        Record(np.arange(3000.0) + (np.arange(3000) == 2999), "a", (1, 2)),
+        Record(np.arange(3000, dtype=np.float32), "a", (1, 2)),
+        Record(np.arange(3000.0).reshape(2, 1500), "a", (1, 2)),
+        Record(np.arange(3000.0), "b", (1, 2)),
+        Record(np.arange(3000.0), "a", (1, 3)),
+        Record(np.arange(3000.0), "a", (1, 2), extra=np.arange(3)),
+        Record(np.arange(3000.0), "a", (1, 2), extra=np.arange(3) + 1),
+    ]
+    with write_pack(tmp_path / "pack.h5") as pack:
+        for number, record in enumerate([base, *others]):
+            pack.add(f"kind/{number}", record)
+    with write_pack(tmp_path / "other.h5") as pack:
+        pack.add("another name", base)
+    with Pack(tmp_path / "pack.h5", Record) as pack, Pack(tmp_path / "other.h5", Record) as other:
+        digests = [pack.digest(name) for name in pack.names]
+        assert len(set(digests)) == 1 + len(others)
+        assert other.digest("another name") == digests[0]
+        with pytest.raises(InputError, match="holds no record"):
+            other.digest("kind/0")
+
+
+def test_a_link_takes_the_place_of_a_file_and_leaves_nothing_beside_it(tmp_path):
+    source, target = tmp_path / "source", tmp_path / "folder/target"
+    source.write_text("new")
+    for _ in range(2):  # also where both are one file already
+        link_or_copy(source, target)
+        assert target.samefile(source)
+        assert list(target.parent.iterdir()) == [target]
+    target.unlink()
+    target.write_text("old")
+    link_or_copy(source, target)
+    assert target.read_text() == "new"
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no pack at all"])

@@ -34,7 +34,7 @@ def test_an_organised_scan_loses_its_table_and_keeps_the_pixel_of_every_point(ca
     truth[55:60, 50:62] = True
     truth[0, 0] = True  # on the table: no point of the part
     colors = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3)).astype(np.uint8)
-    with caplog.at_level(logging.DEBUG):
+    with caplog.at_level(logging.DEBUG, "gsclip"):
         sample = prepare_sample(Scan(points, truth, colors), "dome.tiff")
     rows, columns = sample.pixels.T
     assert sample.pixels.dtype == np.int32

@@ -85,5 +85,5 @@ def test_category_in_both_roles_is_refused():
         PrepareParams(
             dataset="procedural", root="", auxiliary_categories=("a", "b"), test_categories=("b",),
             auxiliary_samples=2, calibration_samples=2, test_samples=2, rejected_share_limit=0,
-        background="auto", max_points=200_000, seed=0,
+            background="auto", max_points=200_000, seed=0,
         )  # fmt: skip

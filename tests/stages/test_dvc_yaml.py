@@ -11,7 +11,7 @@ STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 # Shared by all stages and below the level of results: a change here that alters results also changes what uses it.
 SHARED = {
     "gsclip.axes", "gsclip.determinism", "gsclip.errors", "gsclip.packs", "gsclip.parallel", "gsclip.params",
-    "gsclip.stages", "gsclip.stages.common", "gsclip.storage",
+    "gsclip.reuse", "gsclip.stages", "gsclip.stages.common", "gsclip.storage",
 }  # fmt: skip
 # Classes of records and readers of tables: their content is a dependency already.
 RECORDS = {

@@ -105,6 +105,9 @@ def changed(group, **values):
         ("prepare", {"seed": 7}),
         ("prepare", {"auxiliary_samples": 3}),
         ("prepare", {"auxiliary_categories": ("vase",)}),
+        ("prepare", {"background": "none"}),
+        ("prepare", {"max_points": 5000}),
+        ("prepare", {"mask_color": "00ff00"}),
         ("render", {"views": 2}),
         ("features", {"cloud_points": 999}),
         ("stage1", {"learning_rate": 0.1}),
@@ -138,7 +141,8 @@ def test_the_digest_of_the_parameters_is_that_of_canonical_json():
     import json
 
     values = PARAMS.model_dump(mode="json")
-    names = ("auxiliary_categories", "auxiliary_samples", "calibration_samples", "dataset", "seed")
+    names = ("auxiliary_categories", "auxiliary_samples", "background", "calibration_samples", "dataset", "mask_color")
+    names += ("max_points", "seed")
     content = {name: values[name] for name in ("stage2", "stage1", "render", "predict", "features")}
     content["prepare"] = {name: values["prepare"][name] for name in names}
     text = json.dumps(content, sort_keys=True, separators=(",", ":"))

@@ -10,7 +10,8 @@ where it is high and dense and beside the part: the tip of a bent fin, of which 
 
 The gate, wide where the table is noisy, would cut the foot off a part that touches its table. From what is kept the
 part grows back down: over neighbours that are smooth and dense where the table is neither, and over dense ones that
-stand half a gate off it. A table as smooth as the part stops that; its gate is narrow and cuts little.
+stand half a gate off it. On a table as smooth as the part only the latter grow; its gate is narrow and cuts little.
+What would grow by more than a fifth is no foot but a smooth patch of the table, such as a mat: then nothing grows.
 
 All lengths are in units of the pitch (the median distance between neighbouring pixels' points), so that the scan's
 unit and resolution do not matter. The values were chosen on MVTec 3D-AD's cable_gland, where the pitch is 0.27 mm.
@@ -41,8 +42,10 @@ MIN_PIECE_FILL = 0.5  # of the 3 x 3 pixels around its points: pieces have 0.57 
 PIECE_REACH = 10.0  # pixels from a small piece to the large ones: pieces reach 7.2
 FOOT_FILL = 0.6  # of the 3 x 3 pixels around a point of the part's foot
 FOOT_ROUGHNESS = 0.35  # of the table's: a foot has about 0.2 there; with 0.35, 57 parts without a foot grow by nothing
+MIN_TABLE_ROUGHNESS = 0.1  # pitches, 0.34 there: of a smoother table, 0.001 in rendered scans, no smooth foot is told
 FOOT_GATE = 0.5  # gates of the plane: 2.5 standard deviations of the table, as a rule
 FOOT_STEP = 4.0  # pitches between neighbours, the 99th percentile on parts
+MAX_FOOT_SHARE = 0.2  # of the part: feet have up to 0.023 there
 MIN_CLEAR_SHARE = 0.05  # of what the edge cuts: less is crumbs beside a part larger than the view
 RANSAC_TRIALS = 200
 RANSAC_POINTS = 2000
@@ -113,9 +116,11 @@ def remove_background(points: np.ndarray) -> Background:
     part = off_plane & kept[np.where(off_plane, labels, 0)]
     if not part.any():
         return Background(finite, plane, "nothing stands off the plane: all finite points kept")
-    foot = finite & ~off_plane & _foot(points @ plane[:3] + plane[3], finite, border, gate)
+    foot = finite & ~off_plane & _foot(points @ plane[:3] + plane[3], finite, border, gate, pitch)
     joined = _components(points, part | foot, FOOT_STEP * pitch, 1)
-    part |= foot & np.isin(joined, joined[part])
+    foot &= np.isin(joined, joined[part])
+    if foot.sum() <= MAX_FOOT_SHARE * part.sum():
+        part |= foot
     return Background(part, plane, f"{note} ({int(kept.sum())} components, {int(part.sum())} points)")
 
 
@@ -230,7 +235,7 @@ def _small_pieces(
     return candidates[high & dense & near]
 
 
-def _foot(heights: np.ndarray, finite: np.ndarray, border: np.ndarray, gate: float) -> np.ndarray:
+def _foot(heights: np.ndarray, finite: np.ndarray, border: np.ndarray, gate: float, pitch: float) -> np.ndarray:
     """(h, w) bool, points that may be the part's foot; see the head of this module.
 
     Args:
@@ -238,6 +243,7 @@ def _foot(heights: np.ndarray, finite: np.ndarray, border: np.ndarray, gate: flo
         finite: (h, w) pixels with a point.
         border: (h, w) those at the border, which show the table.
         gate: distance from the plane within which points were taken for the table.
+        pitch: distance between neighbouring points.
     """
     heights = np.where(finite, heights, 0.0)
     fill = uniform_filter(finite.astype(np.float64), 3, mode="constant")
@@ -245,7 +251,8 @@ def _foot(heights: np.ndarray, finite: np.ndarray, border: np.ndarray, gate: flo
     # On a plane, tilted or not, a point lies at the mean of its neighbours.
     offset = np.where(finite, np.abs(heights - uniform_filter(heights, 3, mode="constant") / filled), 0.0)
     roughness = uniform_filter(offset, 3, mode="constant") / filled
-    smooth = (roughness < FOOT_ROUGHNESS * np.median(roughness[border])) & (fill > FOOT_FILL)
+    of_table = np.median(roughness[border])
+    smooth = (roughness < FOOT_ROUGHNESS * of_table) & (fill > FOOT_FILL) & (of_table > MIN_TABLE_ROUGHNESS * pitch)
     standing = finite & (heights > FOOT_GATE * gate)  # above the table, never in a dip of it
     return smooth | (standing & (uniform_filter(standing.astype(np.float64), 3, mode="constant") > FOOT_FILL))
 

@@ -50,6 +50,8 @@ class DataSet:
         licence: one sentence on what may be done with the scans; it begins with ``check:`` where the use of a model
             trained on them is restricted or not known.
         listing: from root, categories and splits to the index; ``None`` where the samples do not lie in a folder.
+        further: from root and row to what the scan depends on beside the row and the files that it names: files, by
+            their content, and values.
         all_around: its clouds have points on all sides of the part, so that cameras belong all around it.
     """
 
@@ -57,6 +59,7 @@ class DataSet:
     read: Callable[[str, pd.Series, int], Scan]
     licence: str = "check: the licence of this data set is not known to gsclip."
     listing: Listing | None = None
+    further: Callable[[str, pd.Series], Sequence[Path | bool]] = lambda _root, _row: ()
     all_around: bool = False
 
 
@@ -163,7 +166,12 @@ def _own_parts_index(params: PrepareParams) -> pd.DataFrame:
 
 
 def _from_folder(
-    listing: Listing, read: Callable[[str, pd.Series], Scan], licence: str, *, all_around: bool = False
+    listing: Listing,
+    read: Callable[[str, pd.Series], Scan],
+    licence: str,
+    *,
+    further: Callable[[str, pd.Series], Sequence[Path | bool]] = lambda _root, _row: (),
+    all_around: bool = False,
 ) -> DataSet:
     """Describe a data set that lies in a folder.
 
@@ -175,6 +183,7 @@ def _from_folder(
         lambda root, row, _seed: read(root, row),
         licence,
         listing,
+        further,
         all_around,
     )
 
@@ -196,6 +205,7 @@ DATASETS: Mapping[str, DataSet] = MappingProxyType({
         eyecandies.read_row,
         "check: Eyecandies is CC BY-NC-SA 4.0 by its authors, for research: no commercial use of a model trained on it "
         "without their permission.",
+        further=eyecandies.further_files,
     ),
     real3d_ad.DATASET: _from_folder(
         real3d_ad.real3d_ad_index,
@@ -215,5 +225,6 @@ DATASETS: Mapping[str, DataSet] = MappingProxyType({
         lambda root, row, _seed: own_parts.read_row(root, row),
         "The scans are the user's own.",
         own_parts.own_parts_index,
+        own_parts.further_inputs,
     ),
 })

@@ -134,6 +134,12 @@ def read_row(root: str | Path, row: pd.Series) -> Scan:
     return mvtec3d.with_images(back_project(read_depth(path)), Path(root), row)
 
 
+def further_files(root: str | Path, row: pd.Series) -> tuple[Path, ...]:
+    """Files that :func:`read_row` reads and the row does not name: the depths of a depth image."""
+    path = Path(root) / row["scan_path"]
+    return (_depths_file(path),) if path.stem.lower().endswith(_DEPTH) else ()
+
+
 def read_depth(path: Path) -> np.ndarray:
     """Read a depth image with the depths that its ``NN_info_depth.yaml`` says.
 
@@ -147,8 +153,7 @@ def read_depth(path: Path) -> np.ndarray:
     if values.ndim != 2 or values.dtype not in (np.uint16, np.int32):
         problem = f"holds {values.dtype} in {values.ndim} dimensions instead of one 16 bit depth a pixel"
         raise InputError(path, problem, "copy it again, without conversion", "readable")
-    number = path.stem[: -len(_DEPTH)]
-    info = _beside(path, f"{number}_info_depth.yaml")
+    info = _depths_file(path)
     limits = _read_yaml(info).get("normalization")
     try:
         nearest, farthest = (float(dict(limits or {})[key]) for key in ("min", "max"))
@@ -235,6 +240,11 @@ def _defect(data: Path, number: str, images: Mapping[str, Path], texts: Mapping[
 def _any_defect(path: Path) -> bool:
     width, height = open_image(path, "mask").size
     return bool(read_mask(path, (height, width)).any())
+
+
+def _depths_file(path: Path) -> Path:
+    """The file that says which depths the levels of a depth image stand for."""
+    return _beside(path, f"{path.stem[: -len(_DEPTH)]}_info_depth.yaml")
 
 
 def _beside(path: Path, name: str) -> Path:

@@ -73,6 +73,11 @@ def read_scan_mask(path: str | Path, scan: Scan) -> np.ndarray:
     return np.asarray(values.reshape(shape) > 0)
 
 
+def mask_file(path: str) -> str:
+    """Path of a mask's file, without the colour that may stand behind it."""
+    return _split_color(path)[0]
+
+
 def _split_color(path: str) -> tuple[str, np.ndarray]:
     """Path without the colour behind it; (3,) the colour, 0 to 255."""
     found = re.fullmatch(rf"(.*\.ply)#({COLOR_PATTERN})", path, flags=re.IGNORECASE | re.DOTALL)

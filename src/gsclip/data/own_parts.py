@@ -26,6 +26,7 @@ from pathlib import Path, PurePath
 import numpy as np
 import pandas as pd
 
+from gsclip.data.depth_images import find_camera_file
 from gsclip.data.index import INDEX_COLUMNS, validate_index
 from gsclip.data.masks import DEFAULT_COLOR, MASK_EXTENSIONS, read_scan_mask
 from gsclip.data.sample import Scan
@@ -127,6 +128,13 @@ def read_row(root: str | Path, row: pd.Series) -> Scan:
             raise InputError(root / row["color_path"], "is an image, and the scan has no pixels", "take it away")
         colors = read_color(root / row["color_path"], (shape[0], shape[1]))
     return Scan(points=scan.points, mask=mask, colors=colors)
+
+
+def further_inputs(root: str | Path, row: pd.Series) -> tuple[Path | bool, ...]:
+    """What :func:`read_row` depends on beside the row and its files: is there a label, and the camera of an image."""
+    path = Path(root) / row["scan_path"]
+    camera = find_camera_file(path) if path.suffix.lower() == ".png" else None
+    return (unlabelled(root, row), *(() if camera is None else (camera,)))
 
 
 def unlabelled(root: str | Path, row: pd.Series) -> bool:

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -15,15 +16,19 @@ from tqdm import tqdm
 
 from gsclip.data import checks, own_parts
 from gsclip.data.datasets import DATASETS
+from gsclip.data.masks import mask_file
 from gsclip.data.preparation import prepare_sample
 from gsclip.data.sample import Sample, Scan
 from gsclip.errors import GsclipError, unexpected
 from gsclip.parallel import ordered_map
 from gsclip.params import PrepareParams, ScanParams
-from gsclip.storage import write_csv, write_pack
+from gsclip.reuse import ReusingWriter, Store, code_digest, digest, log_reuse, reusing_pack
+from gsclip.storage import sha256, write_csv
 
 INDEX_FILE = "index.csv"
 REJECTED_FILE = "rejected.csv"
+# What samples depend on, beside the index, files, parameters and seeds.
+CODE = ("data/*.py", "data/procedural/*.py", "storage.py")
 
 _log = logging.getLogger(__name__)
 
@@ -33,19 +38,54 @@ class _Prepared:
     """Sample of one row; ``fingerprint`` of its scan is empty where duplicates do not matter."""
 
     sample: Sample
-    fingerprint: str = ""
+    fingerprint: str
+    key: str
 
 
-def prepare_dataset(params: PrepareParams, folder: Path) -> pd.DataFrame:
+class _Unchanged(NamedTuple):
+    """In the place of a sample that can be taken over."""
+
+
+class _Task(NamedTuple):
+    """Row of the index, and the key of its stored sample; empty where there is none."""
+
+    row: pd.Series
+    stored_key: str
+
+
+def prepare_dataset(params: PrepareParams, folder: Path, store: Store | None = None) -> pd.DataFrame:
     """Prepare the auxiliary and test categories that the parameters name; see :func:`prepare_index`."""
     read = functools.partial(read_row, params.dataset, params.root, params.seed)
+    key = functools.partial(row_key, params.dataset, params.root, params.seed) if store is not None else None
     index = DATASETS[params.dataset].index(params)
-    return prepare_index(index, read, folder, params.scan, params.rejected_share_limit)
+    return prepare_index(index, read, folder, params.scan, params.rejected_share_limit, store, key)
 
 
 def read_row(dataset: str, root: str, seed: int, row: pd.Series) -> Scan:
     """Read the scan of one row of an index; see :class:`~gsclip.data.datasets.DataSet`."""
     return DATASETS[dataset].read(root, row, seed)
+
+
+def row_key(dataset: str, root: str, seed: int, row: pd.Series) -> str:
+    """Digest of all that the scan of one row is made from: the row, the seed where there is no file, and the files.
+
+    Empty where a file cannot be read.
+    """
+    named = [Path(root, mask_file(row[column])) for column in ("scan_path", "mask_path", "color_path") if row[column]]
+    try:
+        further = [
+            _content(value) if isinstance(value, Path) else value for value in DATASETS[dataset].further(root, row)
+        ]
+        contents = [_content(path) for path in named]
+    except OSError:
+        return ""
+    values = {column: str(value) for column, value in row.items()}
+    return digest(values, contents, further, None if row["scan_path"] else seed)
+
+
+def _content(path: Path) -> str | None:
+    """SHA-256 of a file; ``None`` where there is no regular file."""
+    return sha256(path) if path.is_file() else None
 
 
 def prepare_index(
@@ -54,6 +94,8 @@ def prepare_index(
     folder: Path,
     params: ScanParams,
     rejected_share_limit: float,
+    store: Store | None = None,
+    row_key: Callable[[pd.Series], str] | None = None,
 ) -> pd.DataFrame:
     """Write ``<category>.h5``, ``index.csv`` (accepted samples) and ``rejected.csv`` to a folder.
 
@@ -67,6 +109,10 @@ def prepare_index(
         folder: where the packs go.
         params: how a scan becomes a sample.
         rejected_share_limit: share of the samples from which on it fails.
+        store: samples of the last run, to be taken over where ``row_key``, ``params`` and code are the same. Rejected
+            scans are tried again.
+        row_key: from a row to the digest of all that its scan is made from, empty where it is not known; picklable.
+            ``None``: nothing is taken over.
 
     Returns:
         The index of the accepted samples.
@@ -78,26 +124,38 @@ def prepare_index(
     rejected: list[dict[str, str]] = []
     seen: dict[str, str] = {}
     extents: list[np.ndarray] = []
+    writers: dict[str, ReusingWriter[Sample]] = {}
     progress = tqdm(total=len(index), desc="prepare", unit="scan", mininterval=5)
     rows = [row for _, row in index.iterrows()]
     rows.sort(key=lambda row: row["category"])  # stable: the order within a category stays
-    samples = ordered_map(functools.partial(_prepare_row, read, params), rows)
+    step = digest(code_digest(CODE), params.model_dump())
+    tasks = (_Task(row, store.key(f"{row['category']}.h5", row["name"]) if store else "") for row in rows)
+    samples = ordered_map(functools.partial(_prepare_row, read, params, step, row_key), tasks)
     for category, members in itertools.groupby(rows, key=lambda row: row["category"]):
-        with write_pack(folder / f"{category}.h5") as pack:
+        with reusing_pack(folder / f"{category}.h5", Sample, store) as pack:
             for row in members:
-                result = next(samples)
-                if isinstance(result, _Prepared):
-                    first = seen.setdefault(result.fingerprint, row["scan_path"]) if result.fingerprint else ""
-                    if first != row["scan_path"] and result.fingerprint:
-                        result = checks.duplicate_of(first, row["name"])
-                if isinstance(result, _Prepared):
-                    pack.add(row["name"], result.sample)
-                    if row["dataset"] == own_parts.DATASET:
-                        extents.append(np.ptp(result.sample.points, axis=0))
+                name, result = row["name"], next(samples)
+                own = row["dataset"] == own_parts.DATASET
+                if not isinstance(result, GsclipError) and own:
+                    fingerprint = pack.note(name) if isinstance(result, _Unchanged) else result.fingerprint
+                    first = seen.setdefault(fingerprint, row["scan_path"])
+                    if first != row["scan_path"]:
+                        result = checks.duplicate_of(first, name)
+                if isinstance(result, GsclipError):
+                    rejected.append(checks.rejected_row(name, row["scan_path"], result))
+                    progress.update()
+                    continue
+                if own:
+                    sample = pack.stored(name) if isinstance(result, _Unchanged) else result.sample
+                    extents.append(np.ptp(sample.points, axis=0))
+                if isinstance(result, _Unchanged):
+                    pack.take(name)
                 else:
-                    rejected.append(checks.rejected_row(row["name"], row["scan_path"], result))
+                    pack.add(name, result.sample, result.key, result.fingerprint)
                 progress.update()
+        writers[category] = pack
     progress.close()
+    log_reuse("prepare", writers, "prepared")
     if extents:
         _log.info("%s: %s", own_parts.DATASET, own_parts.assumptions(np.array(extents)))
     accepted = index[~index["name"].isin([entry["name"] for entry in rejected])].reset_index(drop=True)
@@ -108,17 +166,26 @@ def prepare_index(
 
 
 def _prepare_row(
-    read: Callable[[pd.Series], Scan], params: ScanParams, row: pd.Series
-) -> _Prepared | GsclipError:
+    read: Callable[[pd.Series], Scan],
+    params: ScanParams,
+    step: str,
+    row_key: Callable[[pd.Series], str] | None,
+    task: _Task,
+) -> _Prepared | _Unchanged | GsclipError:
+    row = task.row
     own = row["dataset"] == own_parts.DATASET
-    step = checks.READABLE
+    check = checks.READABLE
     try:
+        of_scan = row_key(row) if row_key is not None else ""
+        key = digest(step, of_scan) if of_scan else ""
+        if key and key == task.stored_key:
+            return _Unchanged()
         scan = checks.usable(read(row), row["name"], row["label"] if own else None)
-        step = checks.PREPARATION
+        check = checks.PREPARATION
         sample = prepare_sample(scan, row["name"], params=params)
-        return _Prepared(sample, checks.fingerprint(scan) if own else "")
+        return _Prepared(sample, checks.fingerprint(scan) if own else "", key)
     except Exception as error:  # one broken scan never stops a batch
-        return checks.named(unexpected(row["name"], error), step)
+        return checks.named(unexpected(row["name"], error), check)
 
 
 def _check(

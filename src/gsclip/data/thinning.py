@@ -11,7 +11,8 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 FULL_ENOUGH = 0.95  # of the bound: cubes are not made smaller any more
-MAX_ROUNDS = 12  # of the search for the size of the cubes; a surface takes three or four
+MAX_GUESSES = 5  # of the size of the cubes; a surface takes three or four
+MAX_HALVINGS = 14  # of the interval that holds the size: to a thousandth of it at least
 MAX_CUBES = 1 << 20  # along an edge of the grid: three such numbers fit into 63 bits
 CHUNK = 1 << 18  # points whose nearest kept one is sought at a time
 
@@ -65,12 +66,12 @@ def any_within(mask: np.ndarray, nearest: np.ndarray, count: int) -> np.ndarray:
 def _cube_size(points: np.ndarray, low: np.ndarray, extent: float, max_points: int) -> float:
     """Length of an edge with which the points occupy at most ``max_points`` cubes, and hardly fewer.
 
-    The number of cubes on a surface falls with the square of their size, which gives the first guesses; from a size
-    that is too small and one that is too large on, the interval is halved in its logarithm.
+    The number of cubes on a surface falls with the square of their size, which gives the first guesses. Where that does
+    not lead there, as with a bound close to the number of points, the interval is halved in its logarithm.
     """
     too_small, best = extent / MAX_CUBES, 2 * extent  # the latter: one cube
     size = extent / np.sqrt(max_points)
-    for _ in range(MAX_ROUNDS):
+    for trial in range(MAX_GUESSES + MAX_HALVINGS):
         count = len(np.unique(_cubes(points, low, size)[0]))
         if count <= max_points:
             best = size
@@ -79,7 +80,8 @@ def _cube_size(points: np.ndarray, low: np.ndarray, extent: float, max_points: i
         else:
             too_small = size
         guess = size * np.sqrt(count / ((1 + FULL_ENOUGH) / 2 * max_points))
-        size = guess if too_small < guess < best else np.sqrt(too_small * best)
+        guessed = trial < MAX_GUESSES - 1 and too_small < guess < best
+        size = guess if guessed else np.sqrt(too_small * best)
     return best
 
 

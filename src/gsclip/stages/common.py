@@ -33,6 +33,7 @@ CATEGORIES = Path("outputs/categories.csv")
 REPORT = Path("outputs/report")
 OVERLAYS = Path("outputs/overlays")
 CHECKPOINTS = Path(".gsclip/checkpoints")
+PACKS = Path(".gsclip/packs")
 EXPERIMENTS = Path("outputs/experiments")
 EXPERIMENTS_WORK = Path(".gsclip/experiments")
 

@@ -20,7 +20,8 @@ IDENTITY = ("name", "dataset", "category", "split", "defect", "label")
 # Parameters of the model. Of the group prepare, ``root`` is a place, and the others do not reach the training.
 SHAPING_GROUPS = ("render", "features", "stage1", "stage2", "predict")
 SHAPING_DATA = (
-    "dataset", "auxiliary_categories", "auxiliary_samples", "calibration_samples", "background", "max_points", "seed",
+    "dataset", "auxiliary_categories", "auxiliary_samples", "calibration_samples", "background", "max_points",
+    "mask_color", "seed",
 )  # fmt: skip
 
 
