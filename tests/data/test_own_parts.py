@@ -98,11 +98,20 @@ def test_files_beside_a_scan_are_its_mask_and_colours(tmp_path):
     assert third.mask is None
 
 
+def test_a_folder_of_scans_alone_is_one_category_without_labels(tmp_path):
+    root = tmp_path / "nuts"
+    for name in ("a.ply", "b.ply", "a_mask.ply"):
+        write(root / name)
+    index = own_parts_index(root)
+    assert index["name"].tolist() == ["nuts/test/good/a", "nuts/test/good/b"]
+    assert all(read_row(root, row).mask is None for _, row in index.iloc[1:].iterrows())
+    write(root / "lid" / "good" / "c.ply")  # folders of categories go before what lies loose
+    assert own_parts_index(root)["category"].tolist() == ["lid"]
+
+
 def test_folders_that_hold_nothing_say_what_is_expected(tmp_path):
     assert "data set folder not found" in refusal(own_parts_index, tmp_path / "none")
-    assert "holds no scans in folders of their category" in refusal(own_parts_index, tmp_path)
-    write(tmp_path / "a.ply")
-    assert "expected <root>/<category>" in refusal(own_parts_index, tmp_path)
+    assert "holds no scans; expected <root>/<category>" in refusal(own_parts_index, tmp_path)
     write(tmp_path / "nut" / "good" / "a.ply")
     assert "no such category: vase; found nut" in refusal(own_parts_index, tmp_path, ["vase"])
     assert "no such split: exam" in refusal(own_parts_index, tmp_path, None, ["exam"])

@@ -5,6 +5,8 @@ By sub-folders, the splits and labels as far as they are known::
     <root>/<category>/<split>/<good, or a kind of defect>/<scan>
     <root>/<category>/<good, or a kind of defect>/<scan>          the split is test
     <root>/<category>/<scan>                                      unlabelled: counted as good, no ground truth
+    <root>/<scan>                                                 likewise, of one category with the folder's name,
+                                                                  where there are no folders of scans
 
 The mask of ``<name>.<extension>`` is ``<name>_mask.*`` beside it, or ``<name>.*`` in a folder ``masks`` (``gt``,
 ``ground_truth``) beside it; the colours of an organised scan are ``<name>_rgb.png``. See :mod:`gsclip.data.masks`.
@@ -79,7 +81,7 @@ def own_parts_index(
     rows = list(_table_rows(root / LABELS_FILE) if (root / LABELS_FILE).is_file() else _folder_rows(root))
     found = sorted({row["category"] for row in rows})
     if not found:
-        raise InputError(root, "holds no scans in folders of their category", LAYOUT)
+        raise InputError(root, "holds no scans", LAYOUT)
     missing = sorted(set(categories or ()) - set(found))
     if missing:
         raise InputError(root, f"no such category: {', '.join(missing)}", f"found {', '.join(found)}")
@@ -165,26 +167,34 @@ def _place(parts: Sequence[str]) -> tuple[str, str | None, str]:
     return split, defect, "-".join([*middle[1:], parts[-1]])
 
 
+def _row(root: Path, path: Path, category: str) -> dict[str, str]:
+    split, defect, _ = _place(path.relative_to(root).parts)
+    mask = _mask_of(path)
+    color = path.with_name(f"{path.stem}{COLOR_SUFFIX}.png")
+    return {
+        "category": category,
+        "split": split,
+        "defect": defect or GOOD,
+        "scan_path": path.relative_to(root).as_posix(),
+        "mask_path": mask.relative_to(root).as_posix() if mask else "",
+        "color_path": color.relative_to(root).as_posix() if os.path.isfile(color) else "",
+    }
+
+
 def _folder_rows(root: Path) -> Iterator[dict[str, str]]:
-    loose = []
+    loose, folders = [], False
     for entry in _entries(root):
         if not entry.is_dir():
-            loose += [entry] if is_scan_file(entry) else []
+            companion = entry.stem.endswith((MASK_SUFFIX, COLOR_SUFFIX))
+            loose += [entry] if is_scan_file(entry) and not companion else []
             continue
         for path in _scan_files(entry):
-            parts = path.relative_to(root).parts
-            split, defect, _ = _place(parts)
-            mask = _mask_of(path)
-            color = path.with_name(f"{path.stem}{COLOR_SUFFIX}.png")
-            yield {
-                "category": parts[0],
-                "split": split,
-                "defect": defect or GOOD,
-                "scan_path": path.relative_to(root).as_posix(),
-                "mask_path": mask.relative_to(root).as_posix() if mask else "",
-                "color_path": color.relative_to(root).as_posix() if os.path.isfile(color) else "",
-            }
-    if loose:
+            folders = True
+            yield _row(root, path, entry.name)
+    if not folders:
+        category = root.resolve().name or DATASET
+        yield from (_row(root, path, category) for path in loose)
+    elif loose:
         _log.warning("%s: %d scans lie in no folder of a category and are left out", root, len(loose))
 
 
