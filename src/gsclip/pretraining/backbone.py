@@ -27,13 +27,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional
 from tqdm import tqdm
 
 from gsclip.data.preparation import prepare_sample
-from gsclip.data.procedural.dataset import generate_from_row, procedural_index
+from gsclip.data.procedural.dataset import generate_pair_from_row, procedural_index
 from gsclip.data.procedural.families import FAMILIES, categories
+from gsclip.data.sample import Scan
 from gsclip.determinism import make_deterministic
 from gsclip.errors import GsclipError
 from gsclip.features.backbone import EMBEDDED_MODEL, build_embedded, embedded_folder
@@ -58,6 +60,8 @@ PART, MEAN_PATCH, STATE, DENSE = 0.25, 0.1, 0.5, 4.0
 RIDGED_STATE = 2.0
 RIDGED = ("flange_bolt", "stepped_shaft", "collet", "bottle", "turned_mix", "tapered_rod")
 RIDGED_SPLIT = "validation"  # parts of their own
+PAIR_SPLIT = "test"  # likewise
+FLAWLESS = "-flawless"  # ends the name of a damaged view's twin
 DAMAGED = 0.1  # share of damaged pixels from which a patch is a place to crop at, and a view damaged
 
 
@@ -83,6 +87,11 @@ class BackboneTraining:
         local_blocks: blocks with value-value attention in the dense loss.
         full_damage: share of a patch's foreground from which the patch counts as wholly damaged.
         damage_weight: weight of damaged patches in the cross-entropy.
+        pairs: damaged scans per family, times its weight, that are learned beside their flawless twins.
+        ridged_pairs: crushed scans of each family of :data:`RIDGED` among them.
+        pair_epochs: passes over the pairs, after all others.
+        pair_views: random cameras per pair.
+        pair_learning_rate: peak for the pairs; it falls by a cosine to zero.
         mixed_precision: bfloat16 in the network, float32 in the losses; several times faster where the processor
             has instructions for it, and slower where it does not.
         seed: of data, initial weights, order and augmentation.
@@ -105,6 +114,11 @@ class BackboneTraining:
     local_blocks: int = 1
     full_damage: float = 0.25
     damage_weight: float = 4.0
+    pairs: int = 60
+    ridged_pairs: int = 50
+    pair_epochs: int = 12
+    pair_views: int = 4
+    pair_learning_rate: float = 5e-4
     mixed_precision: bool = True
     seed: int = 20
 
@@ -146,31 +160,66 @@ def ridged_index(settings: BackboneTraining) -> pd.DataFrame:
     return procedural_index(RIDGED, settings.ridged_samples, settings.seed, RIDGED_SPLIT, only="crushing")
 
 
-def write_training_views(path: Path, index: pd.DataFrame, settings: BackboneTraining, image_size: int) -> None:
-    """Generate, render and pack all views, on all cores; scans that cannot be prepared are left out with a warning."""
-    tasks = [(row, settings, image_size) for _, row in index.iterrows()]
+def pair_index(settings: BackboneTraining) -> pd.DataFrame:
+    """Damaged scans of the pairs."""
+    parts = [
+        procedural_index([name], settings.pairs * FAMILIES[name].weight, settings.seed, PAIR_SPLIT, good_share=0.0)
+        for name in categories("backbone")
+    ]
+    parts.append(
+        procedural_index(RIDGED, settings.ridged_pairs, settings.seed, PAIR_SPLIT, only="crushing", good_share=0.0)
+    )
+    return pd.concat(parts, ignore_index=True)
+
+
+def write_training_views(
+    path: Path, index: pd.DataFrame, settings: BackboneTraining, image_size: int, *, pairs: bool = False
+) -> None:
+    """Generate, render and pack all views, on all cores; scans that cannot be prepared are left out with a warning.
+
+    Args:
+        path: of the pack.
+        index: the scans.
+        settings: of the training.
+        image_size: side of the views in pixels.
+        pairs: of each damaged scan, keep the views in which the damage shows, each with that of its flawless twin,
+            whose name ends in :data:`FLAWLESS`.
+    """
+    tasks = [(row, settings, image_size, pairs) for _, row in index.iterrows()]
     with write_pack(path, compress=False) as pack:
         results = tqdm(ordered_map(_training_views, tasks), total=len(tasks), desc="views", mininterval=5)
         for (row, *_), views in zip(tasks, results, strict=True):
             if isinstance(views, GsclipError):
                 logging.getLogger(__name__).warning("left out: %s", views)
                 continue
-            for number, view in enumerate(views):
-                pack.add(f"{row['name']}/{number}", view)
+            for name, view in views.items():
+                pack.add(f"{row['name']}/{name}", view)
 
 
-def _training_views(task: tuple[pd.Series, BackboneTraining, int]) -> list[TrainingView] | GsclipError:
-    row, settings, image_size = task
+def _training_views(task: tuple[pd.Series, BackboneTraining, int, bool]) -> dict[str, TrainingView] | GsclipError:
+    row, settings, image_size, pairs = task
     random = np.random.default_rng([settings.seed, *row["name"].encode()])
     side = int(random.choice(settings.grids))
+    rotations = random_rotations(random, settings.pair_views if pairs else settings.views, settings.tilt)
+    noun = FAMILIES[row["category"]].noun
     try:
-        sample = prepare_sample(generate_from_row(row, settings.seed, grid=(side, side)), row["name"])
+        flawless, scan = generate_pair_from_row(row, settings.seed, grid=(side, side))
+        views = _views_of(scan, row["name"], rotations, image_size, noun)
+        if not pairs:
+            return {str(number): view for number, view in enumerate(views)}
+        twins = _views_of(flawless, row["name"], rotations, image_size, noun)
     except GsclipError as error:
         return error
-    rotations = random_rotations(random, settings.views, settings.tilt)
-    views = render_with_rotations(sample, rotations, image_size=image_size)
+    shown = {number: view for number, view in enumerate(views) if view.mask.any()}
+    return {str(number): view for number, view in shown.items()} | {
+        f"{number}{FLAWLESS}": twins[number] for number in shown
+    }
+
+
+def _views_of(scan: Scan, name: str, rotations: np.ndarray, image_size: int, noun: str) -> list[TrainingView]:
+    views = render_with_rotations(prepare_sample(scan, name), rotations, image_size=image_size)
     if views.mask is None:
-        raise GsclipError(f"{row['name']} has no ground truth")
+        raise GsclipError(f"{name} has no ground truth")
     rendered, depth = rendered_images(views, RENDERED), depth_images(views, DEPTH)
     return [
         TrainingView(
@@ -178,9 +227,9 @@ def _training_views(task: tuple[pd.Series, BackboneTraining, int]) -> list[Train
             depth=(depth[number] * 255).round().to(torch.uint8).numpy(),
             foreground=views.foreground[number],
             mask=views.mask[number],
-            noun=FAMILIES[row["category"]].noun,
+            noun=noun,
         )
-        for number in range(settings.views)
+        for number in range(len(rotations))
     ]
 
 
@@ -238,6 +287,7 @@ class Objective:
         mean: channel means of the images.
         std: channel standard deviations.
         state_weight: weight of the term about the state of the whole part.
+        pairs: names are those of damaged views, and each comes with its twin.
     """
 
     def __init__(
@@ -250,7 +300,9 @@ class Objective:
         std: Tensor,
         *,
         state_weight: float,
+        pairs: bool = False,
     ) -> None:
+        self._pairs = pairs
         self._clip, self._texts, self._settings = clip, texts, settings
         self._pack_of = {name: pack for pack in packs for name in pack.names}
         self._mean, self._std, self._state_weight = mean, std, state_weight
@@ -297,17 +349,23 @@ class Objective:
     def _batch(self, names: list[str], *, whole: bool) -> _Images:
         images, damages, subjects, corners = [], [], [], []
         for name in names:
-            view = self._pack_of[name][name]
-            image, foreground, mask = _planes(view)
-            area, damage = self._patches(foreground), self._patches(mask)
-            damage = damage / area.clamp_min(1)
-            side, patch = len(damage), image.shape[-1] // len(damage)
-            crop = side if whole else self._settings.crop
-            row, column = (0, 0) if whole else self._corner(damage, area / patch**2)
-            images.append(image[:, row * patch : (row + crop) * patch, column * patch : (column + crop) * patch])
-            damages.append(damage[row : row + crop, column : column + crop].flatten())
-            subjects.append(self._texts.subjects.index(view.noun))
-            corners.append((row, column))
+            turns, mirror = int(torch.randint(4, ())), bool(torch.rand(()) < 0.5)
+            rendered = bool(torch.rand(()) < 0.5)
+            corner = None
+            for twin in (name, f"{name}{FLAWLESS}") if self._pairs else (name,):
+                view = self._pack_of[twin][twin]
+                image, foreground, mask = _planes(view, turns, mirror=mirror, rendered=rendered)
+                area, damage = self._patches(foreground), self._patches(mask)
+                damage = damage / area.clamp_min(1)
+                side, patch = len(damage), image.shape[-1] // len(damage)
+                crop = side if whole else self._settings.crop
+                if corner is None:
+                    corner = (0, 0) if whole else self._corner(damage, area / patch**2)
+                row, column = corner
+                images.append(image[:, row * patch : (row + crop) * patch, column * patch : (column + crop) * patch])
+                damages.append(damage[row : row + crop, column : column + crop].flatten())
+                subjects.append(self._texts.subjects.index(view.noun))
+                corners.append(corner)
         stacked = torch.stack(images).float() / 255
         return _Images(stacked, torch.stack(damages), torch.tensor(subjects), torch.tensor(corners))
 
@@ -328,10 +386,8 @@ class Objective:
         return int(corner[0]), int(corner[1])
 
 
-def _planes(view: TrainingView) -> tuple[Tensor, Tensor, Tensor]:
+def _planes(view: TrainingView, turns: int, *, mirror: bool, rendered: bool) -> tuple[Tensor, Tensor, Tensor]:
     """Rendered or depth image (3, h, w) uint8, with its foreground and mask, all turned alike."""
-    turns, mirror = int(torch.randint(4, ())), bool(torch.rand(()) < 0.5)
-    rendered = bool(torch.rand(()) < 0.5)
     image = turn_image(torch.from_numpy(view.rendered if rendered else view.depth), turns, mirror=mirror)
     foreground, mask = (
         turn_image(torch.from_numpy(plane)[None], turns, mirror=mirror)[0] for plane in (view.foreground, view.mask)
@@ -376,32 +432,34 @@ def embed_crops(visual: VisualEncoder, images: Tensor, corners: Tensor) -> Tenso
 
 
 def train_backbone(folder: Path, settings: BackboneTraining) -> Path:
-    """Train from scratch, or go on from the checkpoint in ``folder``; return the weights' file there (float16)."""
-    import open_clip
-    from safetensors.torch import save_file
-
+    """Train from scratch, or go on from the checkpoints in ``folder``; return the weights' file there (float16)."""
     torch.manual_seed(settings.seed)
     clip = build_embedded(normalised=True).train()
-    clip.logit_scale.requires_grad_(False).fill_(-math.log(TEMPERATURE))
-    clip.token_embedding.weight.detach().mul_(EMBEDDING_SCALE)
-    preprocess = open_clip.get_model_preprocess_cfg(clip)
     image_size = int(clip.visual.image_size[0])
     key = run_key({**dataclasses.asdict(settings), "image_size": image_size})
+    first = folder / f"first-{key}.safetensors"
+    if not first.is_file():
+        _train_first(clip, folder, settings, key, first)
+    clip = build_embedded().train()
+    clip.load_state_dict({name: value.float() for name, value in load_file(first).items()})
+    return _train_pairs(clip, folder, settings, key)
+
+
+def _train_first(clip: ClipModel, folder: Path, settings: BackboneTraining, key: str, target: Path) -> None:
+    """Everything before the pairs."""
+    clip.logit_scale.requires_grad_(False).fill_(-math.log(TEMPERATURE))
+    clip.token_embedding.weight.detach().mul_(EMBEDDING_SCALE)
+    image_size = int(clip.visual.image_size[0])
     files = {kind: folder / f"{kind}-{key}.h5" for kind in ("views", "ridged")}
     for kind, index in (("views", training_index), ("ridged", ridged_index)):
         if not files[kind].is_file():
             write_training_views(files[kind], index(settings), settings, image_size)
     with Pack(files["views"], TrainingView) as pack, Pack(files["ridged"], TrainingView) as ridged:
-        texts = Texts([FAMILIES[name].noun for name in categories("backbone")], open_clip.get_tokenizer(EMBEDDED_MODEL))
-        trained = [parameter for parameter in clip.parameters() if parameter.requires_grad]
-        optimizer = torch.optim.AdamW(
-            trained, lr=settings.learning_rate, weight_decay=settings.weight_decay, betas=(0.9, 0.98)
-        )
+        optimizer = _optimizer(clip, settings.learning_rate, settings)
         steps = math.ceil(len(pack) / settings.batch_size)
         scheduler = torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda step: learning_rate_factor(step, steps, settings)
         )
-        mean, std = (torch.tensor(preprocess[name]).view(3, 1, 1) for name in ("mean", "std"))
         for names, epochs, state in (
             (list(pack.names), settings.epochs - settings.ridged_epochs, STATE),
             (_with_ridged(pack.names, ridged.names, settings.seed), settings.epochs, RIDGED_STATE),
@@ -410,7 +468,7 @@ def train_backbone(folder: Path, settings: BackboneTraining) -> Path:
                 {"clip": clip},
                 optimizer,
                 names,
-                Objective(clip, texts, (pack, ridged), settings, mean, std, state_weight=state),
+                _objective(clip, (pack, ridged), settings, state_weight=state),
                 epochs=epochs,
                 batch_size=settings.batch_size,
                 seed=settings.seed,
@@ -419,11 +477,67 @@ def train_backbone(folder: Path, settings: BackboneTraining) -> Path:
                 clip_norm=1.0,
             )
     clip.visual.conv1 = clip.visual.conv1.folded()
+    write_csv(folder / "first-curve.csv", curve)
+    _save(clip, target)
+
+
+def _train_pairs(clip: ClipModel, folder: Path, settings: BackboneTraining, key: str) -> Path:
+    """Go on with the pairs, without batch norms."""
+    clip.logit_scale.requires_grad_(False)
+    file = folder / f"pairs-{key}.h5"
+    if not file.is_file():
+        write_training_views(file, pair_index(settings), settings, int(clip.visual.image_size[0]), pairs=True)
+    with Pack(file, TrainingView) as pack:
+        names = [name for name in pack.names if not name.endswith(FLAWLESS)]
+        batch_size = max(1, settings.batch_size // 2)
+        optimizer = _optimizer(clip, settings.pair_learning_rate, settings)
+        steps = settings.pair_epochs * math.ceil(len(names) / batch_size)
+        warm = max(1, steps // 40)
+        scheduler = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: min((step + 1) / warm, 0.5 * (1 + math.cos(math.pi * min(step, steps) / steps)))
+        )
+        curve = train(
+            {"clip": clip},
+            optimizer,
+            names,
+            _objective(clip, (pack,), settings, state_weight=RIDGED_STATE, pairs=True),
+            epochs=settings.pair_epochs,
+            batch_size=batch_size,
+            seed=settings.seed + 1,
+            checkpoint=Checkpoint(folder, "pairs", key),
+            scheduler=scheduler,
+            clip_norm=1.0,
+        )
     weights = folder / "weights.safetensors"
-    with atomic_path(weights) as temporary:
-        save_file({name: value.half().contiguous() for name, value in clip.state_dict().items()}, temporary)
+    _save(clip, weights)
     write_csv(folder / "curve.csv", curve)
     return weights
+
+
+def _optimizer(clip: ClipModel, rate: float, settings: BackboneTraining) -> torch.optim.Optimizer:
+    trained = [parameter for parameter in clip.parameters() if parameter.requires_grad]
+    return torch.optim.AdamW(trained, lr=rate, weight_decay=settings.weight_decay, betas=(0.9, 0.98))
+
+
+def _objective(
+    clip: ClipModel,
+    packs: Sequence[Pack[TrainingView]],
+    settings: BackboneTraining,
+    *,
+    state_weight: float,
+    pairs: bool = False,
+) -> Objective:
+    import open_clip
+
+    texts = Texts([FAMILIES[name].noun for name in categories("backbone")], open_clip.get_tokenizer(EMBEDDED_MODEL))
+    preprocess = open_clip.get_model_preprocess_cfg(clip)
+    mean, std = (torch.tensor(preprocess[name]).view(3, 1, 1) for name in ("mean", "std"))
+    return Objective(clip, texts, packs, settings, mean, std, state_weight=state_weight, pairs=pairs)
+
+
+def _save(clip: ClipModel, path: Path) -> None:
+    with atomic_path(path) as temporary:
+        save_file({name: value.half().contiguous() for name, value in clip.state_dict().items()}, temporary)
 
 
 def _with_ridged(names: Sequence[str], ridged: Sequence[str], seed: int) -> list[str]:

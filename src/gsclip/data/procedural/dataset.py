@@ -94,9 +94,14 @@ def kinds(family: str) -> tuple[str, ...]:
 
 
 def procedural_index(
-    categories: Sequence[str], samples_per_category: int, seed: int, split: str, only: str | None = None
+    categories: Sequence[str],
+    samples_per_category: int,
+    seed: int,
+    split: str,
+    only: str | None = None,
+    good_share: float = GOOD_SHARE,
 ) -> pd.DataFrame:
-    """List the samples of a data set: 40 % good, the others of each kind in turn.
+    """List the samples of a data set: a share of them good, the others of each kind in turn.
 
     Args:
         categories: families, each once.
@@ -104,6 +109,7 @@ def procedural_index(
         seed: decides which kind comes first in each category; to be given to :func:`generate_from_row` too.
         split: ``train``, ``validation`` or ``test``.
         only: the one kind of defect of all damaged samples; by default all kinds of each family.
+        good_share: share of good samples.
 
     Returns:
         Rows as in :mod:`gsclip.data.index`.
@@ -124,7 +130,7 @@ def procedural_index(
         damaged = 0
         for number in range(samples_per_category):
             # Spread evenly, so that any number of samples holds both.
-            good = int((number + 1) * GOOD_SHARE + 0.5) > int(number * GOOD_SHARE + 0.5)
+            good = int((number + 1) * good_share + 0.5) > int(number * good_share + 0.5)
             defect = "good" if good else possible[(start + damaged) % len(possible)]
             damaged += not good
             rows.append(
@@ -154,12 +160,20 @@ def generate_from_row(row: pd.Series, seed: int, *, grid: tuple[int, int] = GRID
     Raises:
         InputError: when the row is not one of this data set.
     """
+    return generate_pair_from_row(row, seed, grid=grid)[1]
+
+
+def generate_pair_from_row(row: pd.Series, seed: int, *, grid: tuple[int, int] = GRID) -> tuple[Scan, Scan]:
+    """The flawless twin and the scan of one row of :func:`procedural_index`: the same twice where it is good.
+
+    Args, Raises: those of :func:`generate_from_row`.
+    """
     number = str(row["name"]).rsplit("/", 1)[-1]
     if row["dataset"] != DATASET or not number.isdigit():
         raise InputError(str(row["name"]), "is no sample of the procedural data set", "read it with its own reader")
     split_seed = int(_stream(seed, str(row["split"])).integers(2**31))
     defect = None if row["label"] == 0 else row["defect"]
-    return generate_scan(row["category"], int(number), defect, split_seed, grid=grid)
+    return _generate(row["category"], int(number), defect, split_seed, grid)
 
 
 def _generate(family: str, index: int, defect: str | None, seed: int, grid: tuple[int, int]) -> tuple[Scan, Scan]:
