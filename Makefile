@@ -20,7 +20,7 @@ unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 PYTEST_ARGS ?=
 LOCK_ARGS ?=
 
-.PHONY: help setup demo test lint dashboard retrain ablation protocols backbone lock clean
+.PHONY: help setup demo test lint dashboard retrain ablation protocols comparison backbone lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -53,6 +53,10 @@ ablation: setup ## table of what each part of the method adds, 3 seeds (over an 
 protocols: setup ## tables of one-vs-rest and cross-data-set evaluation, 3 seeds (goes on where it was stopped)
 	@dvc repro experiments/dvc.yaml:table@protocols
 	@cat outputs/experiments/protocols.md
+
+comparison: setup ## table of the model against what is simpler, 3 seeds; params: cross.root, experiments.meshes
+	@dvc repro experiments/dvc.yaml:comparison
+	@cat outputs/experiments/comparison.md
 
 backbone: setup ## train the embedded backbone anew (about an hour and a half on 2 cores); its weights are in git
 	@python -m gsclip.pretraining.backbone

@@ -170,6 +170,8 @@ class ExperimentsParams(_Group):
 
     seeds: tuple[int, ...] = Field(min_length=1, description="of the training; tables give their spread")
     one_vs_rest: tuple[str, ...] = Field(min_length=1, description="categories that are the auxiliary one in turn")
+    meshes: str = Field(description="folder of good meshes that the comparison damages; empty: none")
+    mesh_parts: int = Field(ge=1, description="number of meshes taken, evenly from all that are there")
 
     @model_validator(mode="after")
     def _distinct(self) -> ExperimentsParams:

@@ -42,7 +42,10 @@ def metrics(run, value):
         },
         "mean": figures,
         "o_auroc_interval": [value - 0.1, value + 0.1],
-        "categories": {"elbow": {**figures, "samples": 15, "o_auroc_interval": [0.4, 0.8]}},
+        "point_auroc_interval": [value - 0.1, value + 0.1],
+        "categories": {
+            "elbow": {**figures, "samples": 15, "o_auroc_interval": [0.4, 0.8], "point_auroc_interval": [0.4, 0.8]}
+        },
     }
 
 

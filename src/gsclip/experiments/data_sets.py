@@ -28,11 +28,13 @@ class EncodedData:
         dataset: its name.
         folders: of the packs.
         index: accepted samples.
+        cameras: list that its views were rendered with; ``None``: that of the parameters.
     """
 
     dataset: str
     folders: PackFolders
     index: pd.DataFrame
+    cameras: str | None = None
 
     def tested(self, auxiliary_categories: tuple[str, ...]) -> pd.DataFrame:
         """Rows of every category that is not trained on; samples that only calibrate a threshold are left out."""
@@ -52,15 +54,35 @@ def other_data_set(params: Params, backbone: Backbone, work: Path) -> EncodedDat
     config = params.cross
     if not config.root:
         return None
-    check_fit(backbone, params.render.image_size, params.features.local_layers)
     index = listing(config.dataset)(config.root, config.categories or None)
     warn_of_cameras(config.dataset, params.render.cameras)
-    sizes = [(Path(config.root) / path).stat().st_size for path in index["scan_path"]]
-    settings = {group: getattr(params, group).model_dump() for group in ("render", "features", "cross")}
+    return encoded(config.dataset, config.root, index, params, backbone, work)
+
+
+def encoded(
+    dataset: str, root: str, index: pd.DataFrame, params: Params, backbone: Backbone, work: Path, title: str = ""
+) -> EncodedData:
+    """Prepare, render and encode the samples of a data set in a folder.
+
+    Args:
+        dataset: name in :mod:`gsclip.data.datasets`.
+        root: its folder.
+        index: its samples.
+        params: how.
+        backbone: the loaded backbone that the parameters name.
+        work: folder where the packs stay; those of an earlier call with the same parameters and files are used again.
+        title: what tables call the data set; its name by default.
+
+    Raises:
+        GsclipError: when parameters do not fit the backbone, or too many scans are rejected.
+    """
+    check_fit(backbone, params.render.image_size, params.features.local_layers)
+    sizes = [(Path(root) / path).stat().st_size for path in index["scan_path"]]
+    settings = {group: getattr(params, group).model_dump() for group in ("render", "features")}
     settings["scan"] = params.prepare.scan.model_dump()
-    folder = work / "data" / run_key({**settings, "index": index.to_csv(), "sizes": sizes})
+    folder = work / "data" / run_key({**settings, "root": root, "index": index.to_csv(), "sizes": sizes})
     if not folder.is_dir():
-        read = functools.partial(read_row, config.dataset, config.root, 0)
+        read = functools.partial(read_row, dataset, root, 0)
         with atomic_directory(folder) as temporary:
             prepare = params.prepare
             accepted = prepare_index(index, read, temporary / "prepared", prepare.scan, prepare.rejected_share_limit)
@@ -75,4 +97,4 @@ def other_data_set(params: Params, backbone: Backbone, work: Path) -> EncodedDat
                 params.features,
             )
     folders = PackFolders(folder / "prepared", folder / "views", folder / "features")
-    return EncodedData(config.dataset, folders, read_index(folders.prepared / INDEX_FILE))
+    return EncodedData(title or dataset, folders, read_index(folders.prepared / INDEX_FILE), params.render.cameras)

@@ -3,6 +3,7 @@
 - *ablation*: the rows of :data:`~gsclip.experiments.variants.ABLATION`, every seed.
 - *one-vs-rest*: one auxiliary category at a time, tested on all others of the same data set; averaged.
 - *cross-data-set*: the same auxiliary categories one at a time, tested on another data set; averaged.
+- *comparison*: the model as it ships against what is simpler, on several data sets.
 """
 
 from __future__ import annotations
@@ -20,6 +21,14 @@ from gsclip.experiments.runs import Run, perform
 from gsclip.experiments.variants import ABLATION
 from gsclip.features.backbone import Backbone
 from gsclip.params import Params
+
+SELF_SIMILARITY = "FPFH self-similarity"
+COMPARED = (
+    "hand-written prompts, both streams untrained",
+    "learned prompts (PointAD-like)",
+    "+ SRM + shape + defect + L_con (GS-CLIP)",
+)
+"""Rows of the ablation that the comparison takes."""
 
 _log = logging.getLogger(__name__)
 
@@ -48,6 +57,29 @@ def one_vs_rest_runs(params: Params, data: EncodedData) -> list[Run]:
 def cross_data_set_runs(params: Params, data: EncodedData, other: EncodedData) -> list[Run]:
     """Runs of the cross-data-set protocol: the models of one-vs-rest, tested on all of another data set."""
     return [dataclasses.replace(run, test=other) for run in one_vs_rest_runs(params, data)]
+
+
+def comparison_runs(params: Params, data: EncodedData, tests: Sequence[EncodedData]) -> list[Run]:
+    """Runs of the comparison that need a backbone, data set by data set."""
+    chosen = [variant for variant in ABLATION if variant.name in COMPARED]
+    first, *_ = params.experiments.seeds
+    return [
+        Run(variant.name, variant.apply(_seen_by(params, test), seed), data, test)
+        for test in tests
+        for variant in chosen
+        for seed in params.experiments.seeds
+        if variant.seeded or seed == first
+    ]
+
+
+def self_similarity_runs(params: Params, data: EncodedData, tests: Sequence[EncodedData]) -> list[Run]:
+    """Runs of the comparison that need none: one for each data set."""
+    return [Run(SELF_SIMILARITY, _seen_by(params, test), data, test) for test in tests]
+
+
+def _seen_by(params: Params, test: EncodedData) -> Params:
+    cameras = test.cameras or params.render.cameras
+    return params.model_copy(update={"render": params.render.model_copy(update={"cameras": cameras})})
 
 
 def perform_all(runs: Sequence[Run], backbone: Backbone, work: Path) -> list[tuple[Run, dict[str, Any]]]:

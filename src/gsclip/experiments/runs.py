@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from gsclip.experiments.data_sets import EncodedData
 from gsclip.features.backbone import Backbone
 from gsclip.metrics.sample_scores import StoredSamples
 from gsclip.metrics.table import evaluate_samples
+from gsclip.parallel import ordered_map
 from gsclip.params import Params
 from gsclip.prompts.geometry_prompts import PROMPTS_FILE, load_prompts
 from gsclip.scores.prediction import Prediction
@@ -26,6 +28,9 @@ from gsclip.streams.streams import load_streams
 from gsclip.training.checkpoints import run_key
 from gsclip.training.fit import Places, TrainingSet, fit_stage1, fit_stage2, stage1_key, stage2_key
 from gsclip.training.selection import provenance, training_names
+
+_Predict = Callable[[str, Sequence[str]], Iterator[Prediction]]
+"""From a category and names of its samples to their predictions, in the same order."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +94,7 @@ def perform(run: Run, backbone: Backbone, work: Path) -> dict[str, Any]:
         )
         prompts = load_prompts(prompts_folder, backbone, config.stage1)
         detector = Detector(config, backbone, prompts, *load_streams(streams_folder, backbone, config.stage2))
-        write_json(result, _evaluate(detector, run, tested, work))
+        write_json(result, _evaluate(_scored_by(detector, run), detector.config.facts(), run, tested, work))
     metrics: dict[str, Any] = json.loads(result.read_text(encoding="utf-8"))
     return metrics
 
@@ -111,17 +116,55 @@ def _train(run: Run, backbone: Backbone, work: Path) -> tuple[Path, Path]:
     return prompts_folder, streams_folder
 
 
-def _evaluate(detector: Detector, run: Run, tested: pd.DataFrame, work: Path) -> dict[str, Any]:
+def perform_baseline(run: Run, scorer: Callable[[Sample], Prediction], work: Path) -> dict[str, Any]:
+    """Metrics of scores that learn nothing and see no views; the run's parameters say how to evaluate.
+
+    Args:
+        run: its row names the scorer.
+        scorer: scores one sample; in each process anew, so it has to be picklable.
+        work: as in :func:`perform`.
+    """
+    tested = run.tested()
+    packs = [run.test.folders.paths(category)[0] for category in sorted(set(tested["category"]))]
+    settings = {"row": run.row, "evaluate": run.params.evaluate.model_dump(), "names": list(tested["name"])}
+    result = work / "results" / f"{run_key(settings, packs)}.json"
+    if not result.is_file():
+        nothing: dict[str, Any] = {"auxiliary_categories": [], "training_splits": [], "training_samples": 0}
+        write_json(result, _evaluate(_scored_alone(run, scorer), nothing, run, tested, work))
+    metrics: dict[str, Any] = json.loads(result.read_text(encoding="utf-8"))
+    return metrics
+
+
+def _scored_alone(run: Run, scorer: Callable[[Sample], Prediction]) -> _Predict:
+    def predict(category: str, names: Sequence[str]) -> Iterator[Prediction]:
+        with Pack(run.test.folders.paths(category)[0], Sample) as samples:
+            yield from ordered_map(scorer, (samples[name] for name in names))
+
+    return predict
+
+
+def _scored_by(detector: Detector, run: Run) -> _Predict:
+    def predict(category: str, names: Sequence[str]) -> Iterator[Prediction]:
+        with run.test.folders.open(category) as packs:
+            for name in names:
+                yield detector.predict(*packs.read(name))
+
+    return predict
+
+
+def _evaluate(
+    predict: _Predict, facts: Mapping[str, Any], run: Run, tested: pd.DataFrame, work: Path
+) -> dict[str, Any]:
     """Score into a pack that is thrown away afterwards, and evaluate."""
     with tempfile.TemporaryDirectory(dir=work, prefix=".predictions.") as folder:
         path = Path(folder) / "predictions.h5"
         progress = tqdm(total=len(tested), desc="predict", unit="sample", mininterval=5)
         with write_pack(path) as predictions:
             for category, members in tested.groupby("category", sort=True):
-                with run.test.folders.open(str(category)) as packs:
-                    for name in members["name"]:
-                        predictions.add(name, detector.predict(*packs.read(name)))
-                        progress.update()
+                names = list(members["name"])
+                for name, prediction in zip(names, predict(str(category), names), strict=True):
+                    predictions.add(name, prediction)
+                    progress.update()
         progress.close()
         config = run.params.evaluate
         with contextlib.ExitStack() as stack:
@@ -139,6 +182,6 @@ def _evaluate(detector: Detector, run: Run, tested: pd.DataFrame, work: Path) ->
                     "dataset": run.test.dataset,
                     "test_categories": sorted(scored),
                     "test_splits": sorted(set(tested["split"])),
-                    **detector.config.facts(),
+                    **facts,
                 },
             )

@@ -28,6 +28,7 @@ FIGURES = {
 }
 SOURCE_ROWS = {"random": "random scores", "oracle": "oracle (ground truth)"}
 
+INTERVALS = ("o_auroc", "point_auroc")
 SEEDS_TO_TELL = 3
 
 PARTS = (
@@ -47,7 +48,7 @@ def long_table(protocol: str, finished: Iterable[tuple[Run, dict[str, Any]]]) ->
     Returns:
         Columns ``protocol, row, seed, trained_on, training_split, training_samples, tested_on, test_splits, category,
         samples``; for each metric its figure and ``<metric>_random``, ``<metric>_oracle``; ``o_auroc_low`` and
-        ``o_auroc_high``, the 95 % interval over test samples.
+        ``o_auroc_high``, ``point_auroc_low`` and ``point_auroc_high``, 95 % intervals over test samples.
     """
     rows = []
     for run, metrics in finished:
@@ -69,8 +70,9 @@ def long_table(protocol: str, finished: Iterable[tuple[Run, dict[str, Any]]]) ->
                 for metric in metrics[MEAN]
                 for source in figures[metric]
             }
-            low, high = (metrics if category == MEAN else figures)["o_auroc_interval"]
-            values |= {"o_auroc_low": low, "o_auroc_high": high}
+            for metric in INTERVALS:
+                low, high = (metrics if category == MEAN else figures)[f"{metric}_interval"]
+                values |= {f"{metric}_low": low, f"{metric}_high": high}
             rows.append({**said, "category": category, "samples": samples, **values})
     return pd.DataFrame(rows)
 
@@ -142,6 +144,53 @@ def protocols_page(table: pd.DataFrame, header: str) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def kinds_table(finished: Iterable[tuple[Run, dict[str, Any]]]) -> pd.DataFrame:
+    """One row per run and kind of defect: columns ``row, seed, tested_on, defect, samples, o_auroc, point_auroc``."""
+    rows = [
+        {"row": run.row, "seed": run.seed, "tested_on": run.test.dataset, "defect": kind, **figures}
+        for run, metrics in finished
+        for kind, figures in metrics["defects"].items()
+    ]
+    return pd.DataFrame(rows)[["row", "seed", "tested_on", "defect", "samples", "o_auroc", "point_auroc"]]
+
+
+def comparison_page(table: pd.DataFrame, kinds: pd.DataFrame, header: str) -> str:
+    """The comparison as Markdown: for each data set all rows with intervals, and the last row by kind of defect.
+
+    Args:
+        table: of :func:`long_table`.
+        kinds: of :func:`kinds_table`.
+        header: what holds for all runs.
+    """
+    lines = ["# Comparison", "", header, ""]
+    for dataset, figures in table.groupby("tested_on", sort=False):
+        trained = figures[figures["training_samples"] > 0]
+        lines += [f"## Tested on {dataset}", "", *_said(trained if len(trained) else figures), ""]
+        means = figures[figures["category"] == MEAN]
+        lines += _head(["row", "seeds", *FIGURES.values()])
+        for row in dict.fromkeys(means["row"]):
+            own = means[means["row"] == row]
+            shown = (_with_interval(own, metric) if metric in INTERVALS else _spread(own[metric]) for metric in FIGURES)
+            lines.append(_line([row, str(len(own)), *shown]))
+        lines += _sources(means, extra=["", ""])
+        last = means["row"].iloc[-1]
+        lines += ["", f"{last}, by kind of defect, each against all good samples of its category:", ""]
+        lines += _head(["defect", "samples", "O-AUROC", "point AUROC"])
+        own = kinds[(kinds["tested_on"] == dataset) & (kinds["row"] == last)]
+        for kind, members in own.groupby("defect", sort=True):
+            samples = str(members["samples"].iloc[0])
+            lines.append(_line([str(kind), samples, *(_spread(members[name]) for name in ("o_auroc", "point_auroc"))]))
+        lines.append("")
+    lines += ["In brackets: 95 % interval over test samples (bootstrap), averaged over seeds.", ""]
+    return "\n".join(lines)
+
+
+def _with_interval(own: pd.DataFrame, metric: str) -> str:
+    low, high = (100 * pd.to_numeric(own[f"{metric}_{end}"]).mean() for end in ("low", "high"))
+    interval = "" if pd.isna(low) or pd.isna(high) else f" [{low:.0f}, {high:.0f}]"
+    return _spread(own[metric]) + interval
 
 
 def _said(figures: pd.DataFrame) -> list[str]:

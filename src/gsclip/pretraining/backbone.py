@@ -116,7 +116,7 @@ class BackboneTraining:
     damage_weight: float = 4.0
     pairs: int = 60
     ridged_pairs: int = 50
-    pair_epochs: int = 12
+    pair_epochs: int = 8
     pair_views: int = 4
     pair_learning_rate: float = 5e-4
     mixed_precision: bool = True

@@ -1,0 +1,94 @@
+"""Good meshes with a defect each: parts that the package's generator of training data knows nothing of.
+
+Every mesh is there twice, as it is and with one defect; kinds take turns. The defects are made on the mesh
+(:mod:`gsclip.data.synthesis`), by other code and of other shapes and sizes than those of the procedural families.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from gsclip.data import own_parts
+from gsclip.data.synthesis.files import VIEWS, Settings, find_sources, synthesize
+from gsclip.data.synthesis.strikes import KINDS
+from gsclip.errors import InputError
+from gsclip.experiments.data_sets import EncodedData, encoded
+from gsclip.features.backbone import Backbone
+from gsclip.params import Params
+from gsclip.storage import atomic_directory, write_csv
+from gsclip.training.checkpoints import run_key
+
+TITLES = {"front": "meshes, scanned from one side", "full": "meshes, from all sides"}
+
+
+def mesh_data_sets(params: Params, backbone: Backbone, work: Path) -> list[EncodedData]:
+    """Meshes of ``experiments.meshes`` as single-view scans with the sensor's effects, and as clouds from all sides.
+
+    Returns:
+        Nothing where no folder is named.
+    """
+    if not params.experiments.meshes:
+        return []
+    return [_data_set(view, params, backbone, work) for view in reversed(VIEWS)]
+
+
+def _data_set(view: str, params: Params, backbone: Backbone, work: Path) -> EncodedData:
+    config = params.experiments
+    chosen = choose(Path(config.meshes), config.mesh_parts)
+    key = run_key({"view": view, "seed": params.prepare.seed}, chosen)
+    root = work / "meshes" / key
+    if not root.is_dir():
+        with atomic_directory(root) as temporary:
+            damage_in_turn(Path(config.meshes), chosen, temporary, Settings(view=view, seed=params.prepare.seed))
+    rendered = params.model_copy(update={"render": params.render.model_copy(update={"cameras": view})})
+    index = own_parts.own_parts_index(root)
+    return encoded(own_parts.DATASET, str(root), index, rendered, backbone, work, TITLES[view])
+
+
+def choose(folder: Path, count: int) -> list[Path]:
+    """At most ``count`` meshes of a folder, spread evenly over all in the order of their paths."""
+    found = find_sources(folder, folder / "no output")
+    places = np.unique(np.linspace(0, len(found) - 1, count).round().astype(int))
+    return [found[place] for place in places]
+
+
+def damage_in_turn(folder: Path, meshes: list[Path], target: Path, settings: Settings) -> None:
+    """Write own parts with ``labels.csv``: each mesh good, and with the kind whose turn it is.
+
+    Args:
+        folder: that the meshes lie in; its sub-folders name the categories.
+        meshes: files.
+        target: existing folder for the data set.
+        settings: of the samples; ``kinds``, ``per_kind`` and ``good`` are set here.
+
+    Raises:
+        InputError: when nothing could be made of any mesh.
+    """
+    kinds = tuple(KINDS)
+    tables = []
+    with tempfile.TemporaryDirectory() as scratch:
+        for turn, kind in enumerate(kinds):
+            for mesh in meshes[turn :: len(kinds)]:
+                place = Path(scratch, kind, mesh.relative_to(folder))
+                place.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(mesh, place)
+            if not Path(scratch, kind).is_dir():
+                continue
+            synthesize(
+                Path(scratch, kind),
+                target / kind,
+                dataclasses.replace(settings, kinds=(kind,), per_kind=1, good=1),
+            )
+            labels = pd.read_csv(target / kind / own_parts.LABELS_FILE, keep_default_na=False)
+            for column in ("scan", "mask"):
+                labels[column] = [f"{kind}/{path}" if path else "" for path in labels[column]]
+            tables.append(labels)
+    if not tables:
+        raise InputError(folder, "holds no meshes", "name a folder of good meshes in experiments.meshes")
+    write_csv(target / own_parts.LABELS_FILE, pd.concat(tables, ignore_index=True))
