@@ -267,7 +267,7 @@ def test_clouds_with_a_label_a_point_are_evaluated(model, tmp_path, caplog, thin
     assert metrics["mean"]["point_pro"]["oracle"] == pytest.approx(1)
     assert (pd.read_csv(tmp_path / "report" / "samples.csv")["points"] <= 1000).all() == thinned
     assert len(list((tmp_path / "report" / "maps").rglob("*.png"))) == 4
-    assert "real3d_ad is not complete here: duck/test 4 of 100" in caplog.text
+    assert "real3d_ad is not complete here: duck/test 4 of 100, airplane/test missing, " in caplog.text
     assert "real3d_ad has points on all sides of its parts and render.cameras is front" in caplog.text
 
 

@@ -209,7 +209,7 @@ def evaluate_dataset(
         InputError: when the data set cannot be read, or nothing is left to evaluate.
     """
     index = listing(dataset)(root, categories)
-    warn_of_gaps(dataset, index)
+    warn_of_gaps(dataset, index, () if categories else ("test",))
     detector = Detector.from_pretrained(model)
     warn_of_cameras(dataset, detector.config.render.cameras)
     index["role"] = [_role(detector, dataset, category) for category in index["category"]]

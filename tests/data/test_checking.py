@@ -88,3 +88,19 @@ def test_an_incomplete_copy_of_a_published_data_set_is_a_problem(tmp_path):
     assert result.exit_code == 1, result.output
     assert ["bagel", "test", "good", "2", "2", "22"] in [line.split() for line in result.output.splitlines()]
     assert "split train is left out" in result.output
+    assert ["tire", "test", "good", "0", "0", "25"] in [line.split() for line in result.output.splitlines()]
+
+
+def test_missing_ground_truth_of_a_published_data_set_is_one_problem(tmp_path):
+    folder = tmp_path / "bagel" / "test" / "hole"
+    for number in range(2):
+        write(folder / "xyz" / f"{number:03d}.tiff", tiff(array=GRID * np.float32(1 + number)))
+    mask = np.zeros(GRID.shape[:2], np.uint8)
+    mask[4:6, 4:6] = 255
+    write(folder / "gt" / "001.png", png(mask))
+    result = check(tmp_path, "--dataset", "mvtec_3d_ad", "--output", tmp_path / "report.csv")
+    assert result.exit_code == 1, result.output
+    report = pd.read_csv(tmp_path / "report.csv")
+    assert report[["name", "path", "check", "problem"]].values.tolist() == [
+        ["bagel/test/hole/000", str(folder / "gt" / "000.png"), "readable", "mask file not found"]
+    ]

@@ -93,7 +93,7 @@ def check_dataset(root: Path, dataset: str, workers: int | None = None) -> Check
     loose = sum(own_parts.unlabelled(root, row) for row in rows) if dataset == own_parts.DATASET else 0
     if loose:
         assumptions.append(f"{loose} scans have no label: counted as good, without ground truth")
-    counts = completeness(dataset, index)
+    counts = completeness(dataset, index, _SPLITS)
     good = index[index["name"].map(usable)]
     counts.insert(4, "usable", [_count(good, str(row.defect), row.category, row.split) for row in counts.itertuples()])
     return Checked(checks.rejected_table(problems), counts, assumptions + notes)

@@ -15,7 +15,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from gsclip.data import checks, own_parts
-from gsclip.data.datasets import DATASETS
+from gsclip.data.datasets import DATASETS, warn_of_gaps
 from gsclip.data.masks import mask_file
 from gsclip.data.preparation import prepare_sample
 from gsclip.data.sample import Sample, Scan
@@ -52,12 +52,17 @@ class _Task(NamedTuple):
     row: pd.Series
     stored_key: str
 
+    def __str__(self) -> str:
+        """Name of the sample, for messages."""
+        return str(self.row["name"])
+
 
 def prepare_dataset(params: PrepareParams, folder: Path, store: Store | None = None) -> pd.DataFrame:
     """Prepare the auxiliary and test categories that the parameters name; see :func:`prepare_index`."""
     read = functools.partial(read_row, params.dataset, params.root, params.seed)
     key = functools.partial(row_key, params.dataset, params.root, params.seed) if store is not None else None
     index = DATASETS[params.dataset].index(params)
+    warn_of_gaps(params.dataset, index)
     return prepare_index(index, read, folder, params.scan, params.rejected_share_limit, store, key)
 
 

@@ -6,8 +6,8 @@ extension                        content
 ``.tiff`` ``.tif``               (h, w, 3) float, organised: one point for each pixel
 ``.npy`` ``.npz``                (h, w, 3) organised or (n, 3) float; in ``.npz`` under the key ``points``
 ``.png`` with a camera file      depth image, organised; see :mod:`gsclip.data.depth_images`
-``.ply`` ``.pcd`` ``.xyz``       point cloud, with colours where the file has them
-``.xyzrgb`` ``.pts``
+``.ply`` ``.pcd`` ``.xyz``       point cloud, with colours where the file has them; ``.pcd`` with a HEIGHT above 1
+``.xyzrgb`` ``.pts``             is organised
 ``.ply`` with triangles,         mesh: 50,000 points spread evenly over its surface; without triangles, a cloud
 ``.obj`` ``.stl`` ``.off``
 ===============================  ==============================================================================
@@ -31,7 +31,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from gsclip.data.cloud_files import MAX_POINTS, PARSERS, Cloud, ColorError, IncompleteError, parse
+from gsclip.data.cloud_files import MAX_POINTS, PARSERS, Cloud, ColorError, IncompleteError, TooManyError, parse
 from gsclip.data.sample import Scan
 from gsclip.errors import InputError
 
@@ -43,6 +43,8 @@ MAX_COMPRESSION = 2000  # Deflate reaches 1032: a file that promises more does n
 _PICTURES = ("PNG", "TIFF", "BMP", "JPEG")  # of Pillow's formats; some of the others start programs
 # Of a scan's size: where float32 rounds coordinates by more, they stay float64 until the scan is moved to its origin.
 MAX_ROUNDING = 2e-5
+
+_TRIANGLES = 500_000  # of a mesh that are measured at a time
 
 _IMAGES = (".tiff", ".tif")
 _ARRAYS = (".npy", ".npz")
@@ -326,7 +328,7 @@ def read_cloud_file(path: Path) -> Cloud:
     extension = path.suffix.lower()
     try:
         cloud = parse(path.read_bytes(), extension)
-    except (IncompleteError, ColorError) as error:
+    except (IncompleteError, TooManyError, ColorError) as error:
         problem, remedy = error.args
         check = "colours" if isinstance(error, ColorError) else "readable"
         raise InputError(path, problem, remedy, check) from error
@@ -338,7 +340,7 @@ def read_cloud_file(path: Path) -> Cloud:
 
 
 def _read_cloud(path: Path, extension: str) -> tuple[np.ndarray, np.ndarray | None]:
-    """Points (n, 3) float64 and uint8 colours of a cloud, or sampled on a mesh."""
+    """Points float64 and uint8 colours, (h, w, 3) of an organised cloud, (n, 3) of others or sampled on a mesh."""
     cloud = read_cloud_file(path)
     points, colors = cloud.points, cloud.colors
     if cloud.triangles is not None:
@@ -347,6 +349,8 @@ def _read_cloud(path: Path, extension: str) -> tuple[np.ndarray, np.ndarray | No
         raise _broken(path, extension[1:].upper())
     if colors is not None:
         colors = np.clip(np.rint(colors * 255), 0, 255).astype(np.uint8)
+    if cloud.grid is not None:
+        points, colors = points.reshape(*cloud.grid, 3), None if colors is None else colors.reshape(*cloud.grid, 3)
     return points, colors
 
 
@@ -363,13 +367,18 @@ def _sample_mesh(
     Returns:
         (m, 3) float64 points and (m, 3) colours in 0..1 or ``None``; m is 0 when the mesh has no area.
     """
-    corners = vertices[triangles]
+    largest = 0.0
+    areas = np.empty(len(triangles))
+    blocks = [slice(start, start + _TRIANGLES) for start in range(0, len(triangles), _TRIANGLES)]
+    for block in blocks:
+        lengths = np.abs(vertices[triangles[block]])
+        largest = max(largest, float(np.max(lengths, initial=0.0, where=np.isfinite(lengths))))
     with np.errstate(all="ignore"):
-        # Relative to the largest length: areas of very large meshes would overflow.
-        largest = np.max(np.abs(corners), initial=0.0, where=np.isfinite(corners))
-        scaled = corners / largest
-        sides = scaled[:, 1] - scaled[:, 0], scaled[:, 2] - scaled[:, 0]
-        areas = np.linalg.norm(np.cross(*sides), axis=1)
+        for block in blocks:
+            # Relative to the largest length: areas of very large meshes would overflow.
+            scaled = vertices[triangles[block]] / largest
+            sides = scaled[:, 1] - scaled[:, 0], scaled[:, 2] - scaled[:, 0]
+            areas[block] = np.linalg.norm(np.cross(*sides), axis=1)
     areas = np.where(np.isfinite(areas), areas, 0.0)
     if not areas.sum() > 0:
         return np.empty((0, 3)), None
@@ -380,7 +389,7 @@ def _sample_mesh(
     chosen = np.searchsorted(cumulated, slices * cumulated[-1], side="right").clip(max=np.flatnonzero(areas)[-1])
     root, along = np.sqrt(random.random(MESH_POINTS)), random.random(MESH_POINTS)
     weights = np.stack([1 - root, root * (1 - along), root * along], axis=1)  # uniform on a triangle
-    points = np.einsum("nk,nkd->nd", weights, corners[chosen])
+    points = np.einsum("nk,nkd->nd", weights, vertices[triangles[chosen]])
     colors = None
     if vertex_colors is not None:
         colors = np.einsum("nk,nkd->nd", weights, vertex_colors[triangles[chosen]])

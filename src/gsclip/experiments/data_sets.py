@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from gsclip.data.datasets import CALIBRATION_SPLIT, listing, warn_of_cameras
+from gsclip.data.datasets import CALIBRATION_SPLIT, listing, warn_of_cameras, warn_of_gaps
 from gsclip.data.index import read_index
 from gsclip.data.preparing import INDEX_FILE, prepare_index, read_row
 from gsclip.features.backbone import Backbone, check_fit
@@ -54,8 +54,9 @@ def other_data_set(params: Params, backbone: Backbone, work: Path) -> EncodedDat
         return None
     check_fit(backbone, params.render.image_size, params.features.local_layers)
     index = listing(config.dataset)(config.root, config.categories or None)
+    warn_of_gaps(config.dataset, index, () if config.categories else ("test",))
     warn_of_cameras(config.dataset, params.render.cameras)
-    sizes = [(Path(config.root) / path).stat().st_size for path in index["scan_path"]]
+    sizes = [_size(Path(config.root) / path) for path in index["scan_path"]]
     settings = {group: getattr(params, group).model_dump() for group in ("render", "features", "cross")}
     settings["scan"] = params.prepare.scan.model_dump()
     folder = work / "data" / run_key({**settings, "index": index.to_csv(), "sizes": sizes})
@@ -76,3 +77,11 @@ def other_data_set(params: Params, backbone: Backbone, work: Path) -> EncodedDat
             )
     folders = PackFolders(folder / "prepared", folder / "views", folder / "features")
     return EncodedData(config.dataset, folders, read_index(folders.prepared / INDEX_FILE))
+
+
+def _size(path: Path) -> int | None:
+    """Bytes of a file; ``None`` where it cannot be looked at, and reading it fails."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return None
