@@ -70,8 +70,11 @@ def test_score_writes_all_results_of_every_scan(model, scans, tmp_path):
         assert np.allclose(cloud.point.positions.numpy(), arrays["points"])
         assert np.allclose(cloud.point["score"].numpy()[:, 0], arrays["point_scores"])
         assert len(np.unique(cloud.point.colors.numpy(), axis=0)) > 3
-    pixels = load(tmp_path / "elbow.npz")["pixels"]
-    assert pixels.max() < GRID[0]
+    arrays = load(tmp_path / "elbow.npz")
+    assert arrays["pixels"].max() < GRID[0]
+    np.testing.assert_array_equal(arrays["rows"], arrays["pixels"] @ [GRID[1], 1])
+    measured = tifffile.imread(scans / "elbow.tiff").reshape(-1, 3)
+    np.testing.assert_array_equal(arrays["points"], measured[arrays["rows"]])
     samples = pd.read_csv(tmp_path / "samples.csv")
     assert tuple(samples.columns) == SAMPLE_COLUMNS
     assert samples["name"].tolist() == ["elbow", "cloud"]
@@ -234,6 +237,23 @@ def test_every_finite_point_of_a_big_cloud_is_written_with_its_score(model, tmp_
     np.testing.assert_array_equal(arrays["point_scores"], expected.point_scores)
     assert scored["object_score"] == expected.object_score
     assert pd.read_csv(output / "samples.csv")["points"].tolist() == [scored["thinned_to"]]
+
+
+@pytest.mark.parametrize("away", [0.0, 1e6])
+@pytest.mark.parametrize("thinned", [False, True])
+def test_each_score_names_its_row_of_the_file_and_what_was_taken_from_its_coordinates(model, tmp_path, away, thinned):
+    directions = np.random.default_rng(0).normal(size=(3000, 3))
+    points = directions / np.linalg.norm(directions, axis=1, keepdims=True) * [3, 2, 1] + [away, -away, 2 * away]
+    points[[0, 17, 1200, 2999]] = np.nan
+    np.save(tmp_path / "part.npy", points)
+    model = thinning(model, tmp_path / "thin") if thinned else model
+    assert run("score", tmp_path / "part.npy", "--model", model, "--output", tmp_path / "out").exit_code == 0
+    arrays = load(tmp_path / "out" / "part.npz")
+    np.testing.assert_array_equal(arrays["rows"], np.flatnonzero(np.isfinite(points).all(axis=1)))
+    assert len(arrays["rows"]) == len(arrays["point_scores"]) == 2996
+    np.testing.assert_allclose(arrays["points"] + arrays["offset"], points[arrays["rows"]], rtol=0, atol=1e-6)
+    assert arrays["offset"].any() == (away > 0)
+    assert json.loads((tmp_path / "out" / "part.json").read_text())["offset"] == arrays["offset"].tolist()
 
 
 def test_a_cloud_that_is_not_thinned_says_so(model, scans, tmp_path):

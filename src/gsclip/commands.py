@@ -21,7 +21,7 @@ from gsclip.data import checks, own_parts
 from gsclip.data.checking import Checked
 from gsclip.data.checking import check_dataset as check_all
 from gsclip.data.datasets import AUXILIARY, DATASETS, TEST, listing, warn_of_cameras, warn_of_gaps
-from gsclip.data.preparation import part_points, prepare_sample
+from gsclip.data.preparation import offset, part_points, part_rows, prepare_sample
 from gsclip.data.preparing import REJECTED_FILE
 from gsclip.data.sample import Sample, Scan
 from gsclip.data.scan_files import SCAN_EXTENSIONS, is_scan_file, read_scan
@@ -148,6 +148,7 @@ def score_files(paths: Sequence[Path], model: Path, output: Path) -> list[Gsclip
                 "threshold": detector.config.threshold,
                 "points": len(sample.points if sample.nearest is None else sample.nearest),
                 "thinned_to": None if sample.nearest is None else len(sample.points),
+                "offset": offset(scan.points),
                 "seconds": clock.seconds(),
                 "trained_on": detector.config.trained_on,
             },
@@ -344,7 +345,12 @@ def _rejected_table(rejected: Sequence[GsclipError]) -> pd.DataFrame:
 def _write_scores(
     path: Path, scan: Scan, sample: Sample, prediction: Prediction, span: tuple[float, float]
 ) -> None:
-    """Write ``<path>.ply`` (points, colours, scores) and ``<path>.npz`` (points, scores, pixels): all points."""
+    """Write ``<path>.ply`` (points, colours, scores) and ``<path>.npz``, both of all points of the part.
+
+    Arrays of the latter: ``points`` (m, 3) float32, ``point_scores`` (m,), ``rows`` (m,) int64 of the points in the
+    scan (see :func:`~gsclip.data.preparation.part_rows`) and ``offset`` (3,) float64, which was taken from their
+    coordinates; of an organised scan also ``pixels`` (m, 2) and ``grid`` (h, w).
+    """
     import open3d
 
     points, scores = part_points(scan, sample), sample.spread(prediction.point_scores)
@@ -355,7 +361,9 @@ def _write_scores(
     with atomic_path(path.with_name(path.name + ".ply")) as temporary:
         if not open3d.t.io.write_point_cloud(temporary, cloud):
             raise InputError(path, "the cloud could not be written", "is there space left on the disk?")
-    arrays = {"points": points, "point_scores": scores}
+    arrays = {
+        "points": points, "point_scores": scores, "rows": part_rows(scan, sample), "offset": offset(scan.points)
+    }  # fmt: skip
     if sample.pixels is not None:
         arrays |= {"pixels": sample.pixels, "grid": np.array(sample.grid)}
     with atomic_path(path.with_name(path.name + ".npz")) as temporary:
