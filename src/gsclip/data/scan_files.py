@@ -53,6 +53,7 @@ _MESHES = (".obj", ".stl", ".off")
 _LASER_SCANS = (".las", ".laz")
 _CLOUDS = tuple(extension for extension in PARSERS if extension not in _MESHES)
 SCAN_EXTENSIONS = _IMAGES + _ARRAYS + _CLOUDS + _MESHES
+NAMED_AS_SCANS = SCAN_EXTENSIONS + _DEPTH_IMAGES + _LASER_SCANS  # whether they can be read or not
 
 
 def is_scan_file(path: Path) -> bool:
@@ -61,6 +62,11 @@ def is_scan_file(path: Path) -> bool:
 
     extension = path.suffix.lower()
     return extension in SCAN_EXTENSIONS or (extension in _DEPTH_IMAGES and find_camera_file(path) is not None)
+
+
+def looks_like_scan(path: Path) -> bool:
+    """Whether a file has an extension of scans, be it one that cannot be read or a ``.png`` without a camera file."""
+    return path.suffix.lower() in NAMED_AS_SCANS
 
 
 def read_scan(path: str | Path) -> Scan:
