@@ -153,13 +153,16 @@ def synthesize(
     points: Annotated[int, typer.Option(help="Points of each cloud that is sampled on a mesh.")] = 50_000,
     side: Annotated[int, typer.Option(help="Pixels along a side of the simulated scans.")] = 240,
     split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
+    validation: Annotated[
+        float, typer.Option(help="Share of the parts that go to the split validation instead, drawn by the seed.")
+    ] = 0.0,
     seed: Annotated[int, typer.Option(help="The same seed and files give the same bytes.")] = 0,
 ) -> None:
     """Make labelled data from good parts: bulges, dents, holes, cracks, breaks, bends, scratches, with their masks."""
     from gsclip.data.synthesis.files import Settings, synthesize
 
     names = tuple(name.strip() for name in kinds.split(",") if name.strip())
-    settings = Settings(view, names, per_kind, good, size, strength, points, side, split, seed)
+    settings = Settings(view, names, per_kind, good, size, strength, points, side, split, validation, seed)
     _finish(synthesize(folder, output, settings))
 
 
