@@ -17,6 +17,7 @@ from gsclip.cli import app
 from gsclip.commands import find_scans
 from gsclip.data.procedural.dataset import generate_scan
 from gsclip.detector import Detector
+from gsclip.errors import InputError
 from gsclip.features.backbone import load_backbone
 from gsclip.monitoring.rows import SAMPLE_COLUMNS
 from gsclip.stages.cross import cross
@@ -337,6 +338,41 @@ def test_names_are_unique(tmp_path):
         file.parent.mkdir(parents=True, exist_ok=True)
         file.touch()
     assert len(find_scans([tmp_path])) == 3
+
+
+@pytest.fixture
+def with_companions(tmp_path):
+    """A folder of scans with their masks and colours, in all forms; and the scans' names."""
+    folder = tmp_path / "parts"
+    names = ["part.ply", "part_mask.ply", "part_rgb.png", "other.npy", "masks/other.npy", "gt/part.npz", "camera.json",
+             "depth.png", "depth_mask.png", "depth_rgb.png", "grids/xyz/000.tiff", "grids/gt/000.png",
+             "grids/rgb/000.png"]  # fmt: skip
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    return folder, ["depth", "000", "other", "part"]
+
+
+def test_masks_and_colours_in_a_folder_are_no_scans(with_companions):
+    folder, names = with_companions
+    assert sorted(find_scans([folder])) == sorted(names)
+    named = [folder / "part_mask.ply", folder / "masks" / "other.npy"]
+    assert list(find_scans(named).values()) == named  # who names them wants them
+    (folder / "alone").mkdir()
+    (folder / "alone" / "part_mask.ply").touch()
+    with pytest.raises(InputError, match="holds no scans"):
+        find_scans([folder / "gt"])
+    assert list(find_scans([folder / "alone"])) == ["part_mask"]  # no scan beside it: a scan itself
+
+
+def test_rendering_a_folder_leaves_masks_out(scans, tmp_path):
+    folder = tmp_path / "parts"
+    folder.mkdir()
+    shutil.copy(scans / "cloud.ply", folder / "a.ply")
+    shutil.copy(scans / "cloud.ply", folder / "a_mask.ply")
+    result = run("render", folder, "--output", tmp_path / "out", "--views", 1, "--size", 64)
+    assert result.exit_code == 0, result.output
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a", "rejected.csv"]
 
 
 def test_help_explains_every_command():

@@ -20,6 +20,7 @@ from tqdm import tqdm
 from gsclip.data import checks, own_parts
 from gsclip.data.checking import Checked
 from gsclip.data.checking import check_dataset as check_all
+from gsclip.data.companions import is_companion
 from gsclip.data.datasets import AUXILIARY, DATASETS, TEST, listing, warn_of_cameras, warn_of_gaps
 from gsclip.data.preparation import offset, part_points, part_rows, prepare_sample
 from gsclip.data.preparing import REJECTED_FILE
@@ -52,7 +53,8 @@ def find_scans(paths: Sequence[Path], output: Path | None = None) -> dict[str, P
 
     Args:
         paths: files, or folders that are searched for files of a known extension.
-        output: folder of the results; what lies in it is no scan, nor are hidden files.
+        output: folder of the results; what lies in it is no scan, nor are hidden files, masks and colour images of
+            scans (:mod:`gsclip.data.companions`).
 
     Raises:
         InputError: when a folder holds no scan.
@@ -65,6 +67,7 @@ def find_scans(paths: Sequence[Path], output: Path | None = None) -> dict[str, P
                 for file in path.rglob("*")
                 if is_scan_file(file)
                 and not file.name.startswith(".")
+                and not is_companion(file)
                 # Path.resolve raises where links lead in a circle.
                 and (output is None or not Path(os.path.realpath(file)).is_relative_to(os.path.realpath(output)))
             )

@@ -20,7 +20,7 @@ from gsclip.data.procedural.sensor import CHANGED
 from gsclip.data.sample import Scan
 from gsclip.data.scan_files import read_scan
 from gsclip.data.synthesis import files
-from gsclip.data.synthesis.files import Settings, open_source, splits_of, synthesize
+from gsclip.data.synthesis.files import Settings, find_sources, open_source, splits_of, synthesize
 from gsclip.data.synthesis.solids import DIAGONAL, MeshSolid, noise_of, outward_normals
 from gsclip.data.synthesis.strikes import KINDS, changed_from
 from gsclip.errors import InputError
@@ -390,6 +390,14 @@ def test_parts_that_cannot_be_used_are_refused_with_the_reason(tmp_path):
     tifffile.imwrite(tmp_path / "table.tiff", np.where(np.isnan(hill_scan()), 0, np.nan), photometric="rgb")
     with pytest.raises(InputError):
         open_source(tmp_path / "table.tiff", "table.tiff", SETTINGS)
+
+
+def test_masks_and_colours_are_no_parts(tmp_path):
+    for name in ("a.ply", "a_mask.ply", "masks/a.npy", "hills/xyz/0.tiff", "hills/gt/0.tiff", "hills/rgb/0.png"):
+        (tmp_path / "good" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "good" / name).touch()
+    found = find_sources(tmp_path / "good", tmp_path / "out")
+    assert [path.relative_to(tmp_path / "good").as_posix() for path in found] == ["a.ply", "hills/xyz/0.tiff"]
 
 
 def test_a_folder_of_nothing_usable_is_an_error_and_makes_no_folder(tmp_path):

@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from gsclip.data import checks
 from gsclip.data.background import remove_background
+from gsclip.data.companions import is_companion
 from gsclip.data.datasets import CALIBRATION_SPLIT
 from gsclip.data.own_parts import GOOD, LABELS_FILE, SPLITS
 from gsclip.data.preparing import REJECTED_FILE
@@ -269,7 +270,9 @@ def splits_of(folder: Path, sources: Sequence[Path], settings: Settings) -> list
 
 
 def find_sources(folder: Path, output: Path) -> list[Path]:
-    """Files of a folder that are named as scans, sorted; hidden ones and those in the output are left out.
+    """Files of a folder that are named as scans, sorted.
+
+    Hidden ones, those in the output, and masks and colour images of scans (:mod:`gsclip.data.companions`) are left out.
 
     Raises:
         InputError: when the folder is missing or holds none.
@@ -283,6 +286,7 @@ def find_sources(folder: Path, output: Path) -> list[Path]:
         if not any(part.startswith(".") for part in path.relative_to(folder).parts)
         and not path.is_dir()
         and is_scan_file(path)
+        and not is_companion(path)
         and not path.resolve().is_relative_to(inside)
     )
     if not found:
