@@ -1,5 +1,6 @@
 """The command line on files: results per scan, broken scans, evaluation in the official layout of MVTec 3D-AD."""
 
+import inspect
 import json
 import shutil
 from pathlib import Path
@@ -13,8 +14,9 @@ from PIL import Image
 from tests.detectors import PARAMS, untrained_detector
 from typer.testing import CliRunner
 
-from gsclip.cli import app
+from gsclip.cli import app, check, render
 from gsclip.commands import find_scans
+from gsclip.data.preparation import DEFAULT_SCAN_PARAMS
 from gsclip.data.procedural.dataset import generate_scan
 from gsclip.detector import Detector
 from gsclip.errors import InputError
@@ -171,6 +173,28 @@ def test_render_writes_both_images_of_every_view(scans, tmp_path):
     assert depth.shape == rendered.shape == (96, 96)
     assert depth.max() > 60_000  # 16 bit
     assert ((depth == 0) == (rendered == 255)).all()  # the same background
+
+
+def test_render_takes_the_parameters_of_scans(scans, tmp_path):
+    arguments = [scans / "elbow.tiff", scans / "cloud.ply", "--views", 1, "--size", 64]
+    options = {"default": [], "other": ["--background", "none", "--max-points", 1000]}
+    points = {}
+    for name, further in options.items():
+        result = run("render", *arguments, *further, "--output", tmp_path / name)
+        assert result.exit_code == 0, result.output
+        points[name] = [len(load(tmp_path / name / part / "views.npz")["points"]) for part in ("elbow", "cloud")]
+    measured = np.any(tifffile.imread(scans / "elbow.tiff") != 0, axis=2).sum()
+    assert points["other"][0] == measured > 1.5 * points["default"][0]
+    assert points["default"][1] == 4000
+    assert 900 < points["other"][1] <= 1000
+    assert run("render", *arguments, "--output", tmp_path, "--background", "grey").exit_code == 2
+    assert run("render", *arguments, "--output", tmp_path, "--max-points", 10).exit_code == 2
+
+
+def test_defaults_of_the_command_line_are_those_of_the_library():
+    for command in (render, check):
+        defaults = {name: value.default for name, value in inspect.signature(command).parameters.items()}
+        assert {name: defaults[name] for name in ("background", "max_points")} == DEFAULT_SCAN_PARAMS.model_dump()
 
 
 @pytest.fixture(scope="module")

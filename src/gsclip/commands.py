@@ -22,7 +22,7 @@ from gsclip.data.checking import Checked
 from gsclip.data.checking import check_dataset as check_all
 from gsclip.data.companions import is_companion
 from gsclip.data.datasets import AUXILIARY, DATASETS, TEST, listing, warn_of_cameras, warn_of_gaps
-from gsclip.data.preparation import offset, part_points, part_rows, prepare_sample
+from gsclip.data.preparation import DEFAULT_SCAN_PARAMS, offset, part_points, part_rows, prepare_sample
 from gsclip.data.preparing import REJECTED_FILE
 from gsclip.data.sample import Sample, Scan
 from gsclip.data.scan_files import SCAN_EXTENSIONS, is_scan_file, read_scan
@@ -31,7 +31,7 @@ from gsclip.errors import GsclipError, InputError, unexpected
 from gsclip.metrics.sample_scores import StoredSamples
 from gsclip.metrics.table import evaluate_samples
 from gsclip.monitoring.rows import SAMPLES_FILE, sample_row, samples_table
-from gsclip.params import EvaluateParams
+from gsclip.params import EvaluateParams, ScanParams
 from gsclip.report.content import Run
 from gsclip.report.gallery import GalleryItem, add_localisation, draw, evaluated_rows, score_range
 from gsclip.report.overlays import colours
@@ -87,7 +87,13 @@ def find_scans(paths: Sequence[Path], output: Path | None = None) -> dict[str, P
 
 
 def render_files(
-    paths: Sequence[Path], output: Path, *, views: int, image_size: int, cameras: str
+    paths: Sequence[Path],
+    output: Path,
+    *,
+    views: int,
+    image_size: int,
+    cameras: str,
+    params: ScanParams = DEFAULT_SCAN_PARAMS,
 ) -> list[GsclipError]:
     """Render scans to ``<output>/<name>/{rendered,depth}_<view>.png`` and ``<name>/views.npz``.
 
@@ -100,7 +106,7 @@ def render_files(
     angles = camera_angles(cameras, views)
 
     def render(name: str, path: Path) -> None:
-        sample = prepare_sample(checks.usable(read_scan(path), str(path)), str(path))
+        sample = prepare_sample(checks.usable(read_scan(path), str(path)), str(path), params=params)
         rendered = render_views(sample, image_size=image_size, cameras=cameras, views=views)
         with atomic_directory(output / name) as folder:
             for number in range(views):
@@ -167,18 +173,21 @@ def score_files(paths: Sequence[Path], model: Path, output: Path) -> list[Gsclip
     return rejected
 
 
-def check_dataset(root: Path, dataset: str, output: Path | None = None) -> Checked:
+def check_dataset(
+    root: Path, dataset: str, output: Path | None = None, params: ScanParams = DEFAULT_SCAN_PARAMS
+) -> Checked:
     """Check all scans of a data set; write its problems as CSV where ``output`` names a file.
 
     Args:
         root: folder of the data set.
         dataset: name of one that lies in a folder, ``own_parts`` for scans of your own.
         output: file for the problems, columns of :data:`gsclip.data.checks.REJECTED_COLUMNS`.
+        params: how a scan becomes a sample.
 
     Raises:
         InputError: when the data set cannot be listed.
     """
-    checked = check_all(root, dataset)
+    checked = check_all(root, dataset, params=params)
     if output is not None:
         write_csv(output, checked.problems)
     return checked

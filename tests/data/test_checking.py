@@ -47,6 +47,17 @@ def test_a_clean_folder(parts):
     assert ["nut", "test", "hole", "1", "1", "–"] in rows
 
 
+def test_the_parameters_of_scans_decide_what_a_sample_is(tmp_path):
+    v, u = np.mgrid[:40, :40] / 40
+    table = np.stack([u, v, 1 + 1e-3 * np.sin(40 * u)], axis=-1).astype(np.float32)  # and no part on it
+    write(tmp_path / "nut" / "good" / "a.npy", numpy_bytes(table))
+    result = check(tmp_path, "--background", "none")
+    assert result.exit_code == 0, result.output
+    assert "1 scans are organised: every measured point is kept" in result.output
+    assert "1 scans are organised: a table, if any, is removed" in check(tmp_path).output
+    assert check(tmp_path, "--max-points", 999).exit_code == 2
+
+
 def test_problems_are_listed_and_written(parts, tmp_path):
     write(parts / "nut" / "good" / "broken.ply", ply()[:900])
     write(parts / "nut" / "good" / "twin.ply", ply("binary_big_endian"))

@@ -17,6 +17,7 @@ from gsclip.data.preparation import DEFAULT_SCAN_PARAMS, prepare_sample
 from gsclip.data.sample import Scan
 from gsclip.errors import GsclipError, InputError, unexpected
 from gsclip.parallel import ordered_map
+from gsclip.params import ScanParams
 
 _SPLITS = ("train", "validation", "test")
 
@@ -54,20 +55,23 @@ class _Row:
     without_mask: bool = False
 
 
-def check_dataset(root: Path, dataset: str, workers: int | None = None) -> Checked:
+def check_dataset(
+    root: Path, dataset: str, workers: int | None = None, params: ScanParams = DEFAULT_SCAN_PARAMS
+) -> Checked:
     """Run all checks on all scans of a folder: every split, good and defective ones.
 
     Args:
         root: folder of the data set.
         dataset: name in :mod:`gsclip.data.datasets`; one that lies in a folder.
         workers: processes; as many as cores by default.
+        params: how a scan becomes a sample.
 
     Raises:
         InputError: when the data set cannot be listed.
     """
     index, notes = _whole_index(root, dataset)
     rows = [row for _, row in index.iterrows()]
-    check = functools.partial(_check_row, functools.partial(_read, str(root)))
+    check = functools.partial(_check_row, functools.partial(_read, str(root)), params)
     results = ordered_map(check, rows, workers) if workers != 1 else map(check, rows)
     problems: list[dict[str, str]] = []
     seen: dict[str, str] = {}
@@ -87,7 +91,8 @@ def check_dataset(root: Path, dataset: str, workers: int | None = None) -> Check
         without_mask += result.without_mask
     assumptions = [own_parts.assumptions(np.array(extents))] if extents else []
     if organised:
-        assumptions.append(f"{organised} scans are organised: a table under the part, if any, is removed")
+        kept = "every measured point is kept" if params.background == "none" else "a table, if any, is removed"
+        assumptions.append(f"{organised} scans are organised: {kept}")
     if without_mask:
         assumptions.append(f"{without_mask} defective scans have no mask: the place of their defect is not known")
     loose = sum(own_parts.unlabelled(root, row) for row in rows) if dataset == own_parts.DATASET else 0
@@ -128,7 +133,7 @@ def _read(root: str, row: pd.Series) -> Scan:
     return DATASETS[row["dataset"]].read(root, row, 0)
 
 
-def _check_row(read: Callable[[pd.Series], Scan], row: pd.Series) -> _Row:
+def _check_row(read: Callable[[pd.Series], Scan], params: ScanParams, row: pd.Series) -> _Row:
     try:
         scan = read(row)
     except Exception as error:  # one broken scan never stops a batch
@@ -137,7 +142,7 @@ def _check_row(read: Callable[[pd.Series], Scan], row: pd.Series) -> _Row:
     extent = None
     if not found:
         try:
-            sample = prepare_sample(scan, row["name"], params=DEFAULT_SCAN_PARAMS)
+            sample = prepare_sample(scan, row["name"], params=params)
             extent = np.ptp(sample.points.astype(np.float64), axis=0)
         except Exception as error:  # as above
             found.append(checks.named(unexpected(row["name"], error), checks.PREPARATION))
