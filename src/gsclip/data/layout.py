@@ -29,7 +29,7 @@ def folders(parent: Path) -> dict[str, Path]:
     Raises:
         InputError: when two names differ in letter case alone.
     """
-    return _by_key(parent, ((path.name.lower(), path) for path in _visible(parent) if _is_folder(path)))
+    return _by_key(parent, ((path.name.lower(), path) for path in entries(parent) if is_folder(path)))
 
 
 def folder(parent: Path, *names: str) -> Path | None:
@@ -55,30 +55,36 @@ def files(parent: Path | None, extensions: Sequence[str]) -> dict[str, Path]:
     Raises:
         InputError: when two of them have the same name but for letter case or extension.
     """
-    if parent is None or not _is_folder(parent):
+    if parent is None or not is_folder(parent):
         return {}
     return _by_key(
         parent,
         (
             (path.stem.lower(), path)
-            for path in _visible(parent)
+            for path in entries(parent)
             if path.suffix.lower() in extensions and _is_file(path)
         ),
     )
 
 
-def warn_of_orphans(orphans: Iterable[Path], kind: str) -> None:
+def warn_of_orphans(orphans: Iterable[Path], kind: str, top: Path | None = None) -> None:
     """Log one warning that names files whose scan is not there.
 
     Args:
-        orphans: all in one folder, or few folders beside each other.
+        orphans: all in one folder, or few folders beside each other, or anywhere below ``top``.
         kind: what the files are.
+        top: folder that the message names.
     """
     paths = sorted(orphans)
     if paths:
-        names = ", ".join(printable("/".join(path.parts[-2:])) for path in paths[:MAX_NAMES])
-        more = f" and {len(paths) - MAX_NAMES} more" if len(paths) > MAX_NAMES else ""
-        _log.warning("%s: %s without a scan, left out: %s%s", paths[0].parent.parent, kind, names, more)
+        top = top or paths[0].parent.parent
+        _log.warning("%s: %s without a scan, left out: %s", printable(top), kind, listed(paths, top))
+
+
+def listed(paths: Sequence[Path], top: Path) -> str:
+    """Up to :data:`MAX_NAMES` paths relative to ``top``, which they lie below, and how many more there are."""
+    names = ", ".join(printable(path.relative_to(top).as_posix()) for path in paths[:MAX_NAMES])
+    return f"{names} and {len(paths) - MAX_NAMES} more" if len(paths) > MAX_NAMES else names
 
 
 def relative(path: Path | None, root: Path) -> str:
@@ -104,7 +110,7 @@ def category_folders(
     Raises:
         InputError: when ``root`` is no folder or holds no category, or categories lie in more than one folder.
     """
-    if not _is_folder(root):
+    if not is_folder(root):
         raise InputError(root, "data set folder not found", f"check the path; {expected}")
     level = [root]
     for _ in range(MAX_NESTING + 1):
@@ -166,7 +172,13 @@ def list_samples(
     return validate_index(pd.DataFrame(table, columns=list(INDEX_COLUMNS)), str(root))
 
 
-def _visible(parent: Path) -> list[Path]:
+def start_listing() -> None:
+    """Forget which folders the last listing has warned of; :func:`list_samples` needs no call."""
+    _passed_over.clear()
+
+
+def entries(parent: Path) -> list[Path]:
+    """What lies in ``parent``, sorted; hidden files and clutter left out; nothing where it cannot be looked into."""
     try:
         return sorted(
             path for path in parent.iterdir() if not path.name.startswith(".") and path.name.lower() not in CLUTTER
@@ -176,7 +188,8 @@ def _visible(parent: Path) -> list[Path]:
         return []
 
 
-def _is_folder(path: Path) -> bool:
+def is_folder(path: Path) -> bool:
+    """Whether it is a folder, or leads to one; one that cannot be looked at is none."""
     try:
         return path.is_dir()
     except OSError as error:
