@@ -186,6 +186,14 @@ def test_semicolons_separate_too(tmp_path):
         ("scan,category,label,defect\na.ply,nut,0,hole\n", "line 2: the label 0 contradicts the defect hole"),
         ("scan,category,label\na.ply,nut,0\n\na.ply,lid,0\n", "line 4: names the scan of line 2 again"),
         ("scan,category,label\na\0.ply,nut,0\n", "line 2: "),
+        ("scan,category,label\n/etc/a.ply,nut,0\n", "line 2: the path of the scan is absolute: /etc/a.ply"),
+        ("scan,category,label\nC:/a.ply,nut,0\n", "line 2: the path of the scan is absolute: C:/a.ply"),
+        ("scan,category,label\nx\\a.ply,nut,0\n", "line 2: the path of the scan holds a backslash: x\\a.ply"),
+        ("scan,category,label\nx/../../a.ply,nut,0\n", "line 2: the path of the scan leads out of the folder: x/.."),
+        ("scan,category,label\nx/..,nut,0\n", "line 2: the path of the scan leads out of the folder: x/.."),
+        ("scan,category,label,mask\na.ply,nut,1,../m.npy\n", "line 2: the path of the mask leads out of the folder"),
+        ("scan,category,label,mask\na.ply,nut,1,/m.npy\n", "line 2: the path of the mask is absolute"),
+        ("scan,category,label\na.ply,nut,0\nx/../a.ply,lid,0\n", "line 3: names the scan of line 2 again"),
         (b"scan,category,label\n\xff,nut,0\n", "cannot be read"),
         ("", "line 1: lacks the column category, scan"),
     ],
@@ -193,6 +201,17 @@ def test_semicolons_separate_too(tmp_path):
 def test_a_broken_table_names_the_line(tmp_path, content, problem):
     path = table(tmp_path, content)
     assert refusal(own_parts_index, tmp_path).startswith(f"{path}: {problem}")
+
+
+def test_links_in_the_folder_may_lead_anywhere_and_dots_do_not_follow_them(tmp_path):
+    root = tmp_path / "parts"
+    write(tmp_path / "store" / "deep" / "a.ply")
+    write(root / "a.ply")
+    (root / "link").symlink_to(tmp_path / "store" / "deep")
+    table(root, "scan,category,label\nlink/a.ply,nut,0\nlink/../a.ply,nut,0\n")
+    index = own_parts_index(root)
+    assert index["scan_path"].tolist() == ["a.ply", "link/a.ply"]
+    assert all(read_row(root, row).points.shape == (180, 3) for _, row in index.iterrows())
 
 
 # --- masks

@@ -14,8 +14,9 @@ one more folder, ``xyz``. The rules are in :mod:`gsclip.data.part_folders`, the 
 :mod:`gsclip.data.companions`. Every file that is named as a scan is listed, readable or not; what is left out is warned
 of.
 
-By a table: ``<root>/labels.csv`` with the columns ``scan`` and ``mask`` (paths relative to it), ``category``, ``split``
-(``test`` where it is empty or missing), and ``label`` (0 or 1) or ``defect`` (``good``, or its kind), or both.
+By a table: ``<root>/labels.csv`` with the columns ``scan`` and ``mask`` (relative paths below its folder, with slashes),
+``category``, ``split`` (``test`` where it is empty or missing), and ``label`` (0 or 1) or ``defect`` (``good``, or its
+kind), or both.
 """
 
 from __future__ import annotations
@@ -23,9 +24,10 @@ from __future__ import annotations
 import csv
 import io
 import logging
+import posixpath
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from pathlib import Path, PurePath
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 
 import numpy as np
 import pandas as pd
@@ -224,18 +226,38 @@ def _checked(path: Path, line: int, values: dict[str, str]) -> dict[str, str]:
     for name, value in (("category", values["category"]), ("defect", defect)):
         if "/" in value or value != printable(value) or value in (".", ".."):
             raise refuse(f"{name} {value} is no name", "use letters, digits, - and _")
-    if "\0" in values["scan"] + values.get("mask", ""):
-        raise refuse("a path holds a zero byte", "correct it")
-    parts = PurePath(values["scan"]).parts
+    scan, mask = (_inside(values.get(name, ""), name, refuse) for name in ("scan", "mask"))
+    parts = PurePath(scan).parts
     return {
         "category": values["category"],
         "split": split,
         "defect": defect,
-        "scan_path": values["scan"],
-        "mask_path": values.get("mask", ""),
+        "scan_path": scan,
+        "mask_path": mask,
         "color_path": "",
         "file": place(parts[1:] or parts)[2],
     }
+
+
+def _inside(path: str, column: str, refuse: Callable[[str, str], InputError]) -> str:
+    """Path of the table without ``.`` and ``..``, so that no link changes what they mean; empty where it is.
+
+    Args:
+        path: as it is written.
+        column: where it stands, for messages.
+        refuse: makes the error from problem and remedy.
+    """
+    remedy = "give the path of a file below the folder of the table, relative to it"
+    if "\0" in path:
+        raise refuse(f"the path of the {column} holds a zero byte", "correct it")
+    if "\\" in path:
+        raise refuse(f"the path of the {column} holds a backslash: {path}", "write it with /")
+    if PurePosixPath(path).is_absolute() or PureWindowsPath(path).drive:
+        raise refuse(f"the path of the {column} is absolute: {path}", remedy)
+    normal = posixpath.normpath(path) if path else ""
+    if normal in (".", "..") or normal.startswith("../"):
+        raise refuse(f"the path of the {column} leads out of the folder: {path}", remedy)
+    return normal
 
 
 def _name(rows: Sequence[dict[str, str]]) -> None:
