@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -117,16 +118,12 @@ def check(
     max_points: MaxPoints = 200_000,
 ) -> None:
     """Check all scans of a data set: what cannot be used, and why. Exit code 0: nothing found, 1: problems."""
-    from rich.console import Console
-
     from gsclip.commands import check_dataset
     from gsclip.params import ScanParams
-    from gsclip.report.terminal import checked_tables
+    from gsclip.report.terminal import checked_text
 
     checked = check_dataset(folder, dataset, output, ScanParams(background=background, max_points=max_points))
-    console = Console()
-    for table in checked_tables(checked):
-        console.print(table)
+    print(checked_text(checked, shutil.get_terminal_size().columns))
     if not checked.clean:
         raise typer.Exit(1)
 

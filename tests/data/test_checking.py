@@ -38,7 +38,7 @@ def parts(tmp_path):
 def test_a_clean_folder(parts):
     result = check(parts)
     assert result.exit_code == 0, result.output
-    assert "no problems" in result.output
+    assert result.stdout.splitlines()[-2:] == ["3 of 3 scans can be used", "no problems"]
     assert "median extent of 3 scans 0.28 x 0.22" in result.output
     assert "the cameras look along +z" in result.output
     assert "1 defective scans have no mask" in result.output
@@ -81,6 +81,29 @@ def test_problems_are_listed_and_written(parts, tmp_path):
     assert ["nut", "test", "good", "3", "1", "–"] in rows
 
 
+@pytest.mark.parametrize("columns", [40, 80, 120])
+def test_nothing_is_wrapped_in_the_middle_of_a_word(parts, columns):
+    name = "part_2024-11-03_line3_station_7_turned_by_a_quarter_and_scanned_again_after_the_lamp_was_changed"
+    write(parts / "nut" / "good" / f"{name}.ply", ply()[:900])
+    write(parts / "nut" / "good" / "twin.ply", ply("binary_big_endian"))
+    result = CliRunner().invoke(app, ["check", str(parts)], env={"COLUMNS": str(columns)})
+    assert result.exit_code == 1, result.output
+    lines = result.stdout.splitlines()
+    assert f"nut/test/good/{name} (check: readable)" in lines
+    assert f"  {parts / 'nut' / 'good' / name}.ply" in lines
+    assert "3 of 5 scans can be used" in lines
+    assert "no problems" not in lines
+    words = "the cameras look along +z"
+    assert words in " ".join(result.stdout.split())
+    sentences = [line for line in lines if "/" not in line and "–" not in line and "official" not in line]
+    assert max(map(len, sentences)) <= columns
+
+
+def test_a_kind_of_defect_named_as_the_sum_counts_once(parts):
+    write(parts / "nut" / "all" / "d.ply", ply(points=cloud() * np.float32(4)))
+    assert "4 of 4 scans can be used" in check(parts).output.splitlines()
+
+
 @pytest.mark.parametrize(
     "arguments", [("nowhere",), ("parts", "--dataset", "nix"), ("parts", "--dataset", "procedural")]
 )
@@ -100,6 +123,9 @@ def test_an_incomplete_copy_of_a_published_data_set_is_a_problem(tmp_path):
     assert ["bagel", "test", "good", "2", "2", "22"] in [line.split() for line in result.output.splitlines()]
     assert "split train is left out" in result.output
     assert ["tire", "test", "good", "0", "0", "25"] in [line.split() for line in result.output.splitlines()]
+    assert "2 of 2 scans can be used" in result.output
+    assert "not complete: 4145 scans of the official data set are not here" in result.output
+    assert "no problems" not in result.output
 
 
 def test_missing_ground_truth_of_a_published_data_set_is_one_problem(tmp_path):
