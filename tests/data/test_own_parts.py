@@ -14,6 +14,8 @@ from tests.data.scan_corpus import (
     cloud,
     colours,
     numpy_bytes,
+    obj,
+    off,
     organised,
     ply,
     png,
@@ -26,7 +28,7 @@ from gsclip.data.datasets import DATASETS
 from gsclip.data.masks import read_scan_mask
 from gsclip.data.own_parts import assumptions, own_parts_index, read_row, unlabelled
 from gsclip.data.sample import Scan
-from gsclip.data.scan_files import read_scan
+from gsclip.data.scan_files import MESH_POINTS, read_scan
 from gsclip.errors import InputError
 from gsclip.params import PrepareParams
 
@@ -256,6 +258,29 @@ def test_masks_of_every_form_are_the_same(tmp_path):
 )
 def test_masks_that_do_not_fit_are_refused(tmp_path, name, content, problem):
     assert problem in refusal(read_scan_mask, write(tmp_path / name, content), Scan(cloud()))
+
+
+@pytest.mark.parametrize(("name", "content"), [("a.ply", ply(mesh=True)), ("a.off", off()), ("a.obj", obj())])
+@pytest.mark.parametrize("mask", ["a_mask.npy", "a_mask.txt", "a_mask.png"])
+def test_masks_of_meshes_are_refused_whatever_their_size(tmp_path, name, content, mask):
+    folder = tmp_path / "nut" / "hole"
+    write(folder / name, content)
+    marked = np.arange(MESH_POINTS) < 100
+    write(folder / mask, {"y": numpy_bytes(marked), "t": text(marked[:, None]), "g": png()}[mask[-1]])
+    (row,) = (row for _, row in own_parts_index(tmp_path).iterrows())
+    assert refusal(read_row, tmp_path, row) == (
+        f"{folder / mask}: is a mask of single points, and those of the scan, a mesh, are sampled: they are not its "
+        "vertices; export the mesh as a cloud, and give the mask for its points"
+    )
+    (folder / mask).unlink()
+    assert read_row(tmp_path, own_parts_index(tmp_path).iloc[0]).mask is None
+
+
+def test_a_mesh_file_without_faces_takes_a_mask(tmp_path):
+    vertices = b"".join(line + b"\n" for line in obj().splitlines() if line.startswith(b"v "))
+    write(tmp_path / "nut" / "hole" / "a.obj", vertices)
+    write(tmp_path / "nut" / "hole" / "a_mask.npy", numpy_bytes(MARKED))
+    np.testing.assert_array_equal(read_row(tmp_path, own_parts_index(tmp_path).iloc[0]).mask, MARKED)
 
 
 # --- depth images

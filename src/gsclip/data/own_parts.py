@@ -14,7 +14,7 @@ one more folder, ``xyz``. The rules are in :mod:`gsclip.data.part_folders`, the 
 :mod:`gsclip.data.companions`. Every file that is named as a scan is listed, readable or not; what is left out is warned
 of.
 
-By a table: ``<root>/labels.csv`` with the columns ``scan`` and ``mask`` (relative paths below its folder, with slashes),
+By a table: ``<root>/labels.csv`` with the columns ``scan`` and ``mask`` (relative paths with /, below its folder),
 ``category``, ``split`` (``test`` where it is empty or missing), and ``label`` (0 or 1) or ``defect`` (``good``, or its
 kind), or both.
 """

@@ -97,6 +97,7 @@ def read_scan(path: str | Path) -> Scan:
         raise InputError(path, "unknown kind of scan file", known, "readable")
     check_file(path, "scan")
     colors: np.ndarray | None = None
+    sampled = False
     if extension in _IMAGES:
         points = _check_array(path, _read_tiff(path), organised=True)
     elif extension in _ARRAYS:
@@ -106,7 +107,7 @@ def read_scan(path: str | Path) -> Scan:
 
         points = read_depth(path)
     else:
-        points, colors = _read_cloud(path, extension)
+        points, colors, sampled = _read_cloud(path, extension)
     missing = ~np.isfinite(points).all(axis=-1)
     if points.ndim == 3:
         missing |= (points == 0).all(axis=-1)
@@ -119,7 +120,7 @@ def read_scan(path: str | Path) -> Scan:
     if distinct < MIN_POINTS:
         remedy = f"give a scan with {MIN_POINTS} or more"
         raise InputError(path, f"has only {distinct} distinct points", remedy, "points")
-    return Scan(points=points, colors=colors)
+    return Scan(points=points, colors=colors, sampled=sampled)
 
 
 def _rounded(points: np.ndarray) -> bool:
@@ -345,8 +346,8 @@ def read_cloud_file(path: Path) -> Cloud:
     return cloud
 
 
-def _read_cloud(path: Path, extension: str) -> tuple[np.ndarray, np.ndarray | None]:
-    """Points float64 and uint8 colours, (h, w, 3) of an organised cloud, (n, 3) of others or sampled on a mesh."""
+def _read_cloud(path: Path, extension: str) -> tuple[np.ndarray, np.ndarray | None, bool]:
+    """Points float64, uint8 colours, and whether they were sampled on a mesh; (h, w, 3) if organised, else (n, 3)."""
     cloud = read_cloud_file(path)
     points, colors = cloud.points, cloud.colors
     if cloud.triangles is not None:
@@ -357,7 +358,7 @@ def _read_cloud(path: Path, extension: str) -> tuple[np.ndarray, np.ndarray | No
         colors = np.clip(np.rint(colors * 255), 0, 255).astype(np.uint8)
     if cloud.grid is not None:
         points, colors = points.reshape(*cloud.grid, 3), None if colors is None else colors.reshape(*cloud.grid, 3)
-    return points, colors
+    return points, colors, cloud.triangles is not None
 
 
 def _sample_mesh(
