@@ -1,5 +1,7 @@
 """The command that checks a data set."""
 
+import functools
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,7 +9,11 @@ from tests.data.scan_corpus import cloud, numpy_bytes, organised, ply, png, tiff
 from typer.testing import CliRunner
 
 from gsclip.cli import app
-from gsclip.data import checking
+from gsclip.data import checking, preparing
+from gsclip.data.own_parts import SPLITS, own_parts_index
+from gsclip.data.preparation import DEFAULT_SCAN_PARAMS
+from gsclip.data.sample import Sample
+from gsclip.storage import Pack
 
 GRID = organised()
 
@@ -102,6 +108,34 @@ def test_nothing_is_wrapped_in_the_middle_of_a_word(parts, columns):
 def test_a_kind_of_defect_named_as_the_sum_counts_once(parts):
     write(parts / "nut" / "all" / "d.ply", ply(points=cloud() * np.float32(4)))
     assert "4 of 4 scans can be used" in check(parts).output.splitlines()
+
+
+def test_the_stage_prepare_sets_the_same_scans_aside(parts, tmp_path, monkeypatch):
+    monkeypatch.setattr(preparing, "ordered_map", map)
+    for place, factor in (
+        ("nut/good/b2.ply", 2), ("nut/dent/b3.ply", 2), ("nut/train/dent/c2.ply", 3), ("nut/good/a2.ply", 1),
+        ("lid/good/d.ply", 5), ("lid/good/d2.ply", 5), ("lid/hole/e.ply", 6), ("nut/good/e.ply", 7),
+        ("nut/good/e2.ply", 7),
+    ):  # fmt: skip
+        write(parts / place, ply(points=cloud() * np.float32(factor)))
+    write(parts / "nut" / "good" / "e_mask.npy", numpy_bytes(np.ones(len(cloud()), bool)))  # its twin is usable
+    write(parts / "lid" / "good" / "broken.ply", b"ply")
+    checked = checking.check_dataset(parts, "own_parts", workers=1)
+    index = own_parts_index(parts, splits=SPLITS)
+    read = functools.partial(preparing.read_row, "own_parts", str(parts), 0)
+    accepted = preparing.prepare_index(index, read, tmp_path / "prepared", DEFAULT_SCAN_PARAMS, 1)
+    rejected = pd.read_csv(tmp_path / "prepared" / "rejected.csv")
+    columns = ["name", "check", "problem", "remedy"]
+    assert sorted(rejected[columns].values.tolist()) == sorted(checked.problems[columns].values.tolist())
+    assert sorted(accepted["name"]) == ["lid/test/good/d", "lid/test/hole/e", "nut/test/good/a", "nut/test/good/e2"]
+    found = dict(zip(rejected["name"], rejected["problem"], strict=True))
+    assert found["nut/test/hole/b"] == "holds the same points as nut/good/b2.ply, which counts as good"
+    assert found["nut/test/good/b2"] == "holds the same points as nut/dent/b3.ply, which counts as defective"
+    assert found["nut/train/good/c"] == "holds the same points as nut/train/dent/c2.ply, which counts as defective"
+    assert found["lid/test/good/d2"] == "holds the same points as lid/good/d.ply"
+    for category in ("nut", "lid"):
+        with Pack(tmp_path / "prepared" / f"{category}.h5", Sample) as pack:
+            assert sorted(pack.names) == sorted(accepted.loc[accepted["category"] == category, "name"])
 
 
 @pytest.mark.parametrize(

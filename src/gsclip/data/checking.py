@@ -73,23 +73,24 @@ def check_dataset(
     rows = [row for _, row in index.iterrows()]
     check = functools.partial(_check_row, functools.partial(_read, str(root)), params)
     results = ordered_map(check, rows, workers) if workers != 1 else map(check, rows)
-    problems: list[dict[str, str]] = []
-    seen: dict[str, str] = {}
-    usable: dict[str, bool] = {}
-    extents: list[np.ndarray] = []
+    problems: dict[str, list[GsclipError]] = {}
+    duplicates = checks.Duplicates()
+    extents: dict[str, np.ndarray] = {}
     organised = without_mask = 0
     for row, result in zip(tqdm(rows, desc="check", unit="scan", mininterval=5), results, strict=True):
-        found = list(result.problems)
-        if result.fingerprint:
-            first = seen.setdefault(result.fingerprint, row["scan_path"])
-            if first != row["scan_path"]:
-                found.append(checks.duplicate_of(first, row["name"]))
-        problems += [checks.rejected_row(row["name"], row["scan_path"], problem) for problem in found]
-        usable[row["name"]] = not found
-        extents += [result.extent] if result.extent is not None else []
+        problems[row["name"]] = result.problems
+        if result.extent is not None:
+            duplicates.add(result.fingerprint, row["name"], row["scan_path"], row["label"])
+            extents[row["name"]] = result.extent
         organised += result.organised
         without_mask += result.without_mask
-    assumptions = [own_parts.assumptions(np.array(extents))] if extents else []
+    for name, error in duplicates.errors().items():
+        problems[name] = [error]
+        del extents[name]
+    told = [
+        checks.rejected_row(row["name"], row["scan_path"], problem) for row in rows for problem in problems[row["name"]]
+    ]
+    assumptions = [own_parts.assumptions(np.array([*extents.values()]))] if extents else []
     if organised:
         kept = "every measured point is kept" if params.background == "none" else "a table, if any, is removed"
         assumptions.append(f"{organised} scans are organised: {kept}")
@@ -99,9 +100,9 @@ def check_dataset(
     if loose:
         assumptions.append(f"{loose} scans have no label: counted as good, without ground truth")
     counts = completeness(dataset, index, _SPLITS)
-    good = index[index["name"].map(usable)]
+    good = index[[not problems[name] for name in index["name"]]]
     counts.insert(4, "usable", [_count(good, str(row.defect), row.category, row.split) for row in counts.itertuples()])
-    return Checked(checks.rejected_table(problems), counts, assumptions + notes)
+    return Checked(checks.rejected_table(told), counts, assumptions + notes)
 
 
 def _whole_index(root: Path, dataset: str) -> tuple[pd.DataFrame, list[str]]:
