@@ -1,6 +1,7 @@
 """The command that checks a data set."""
 
 import functools
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -87,6 +88,17 @@ def test_problems_are_listed_and_written(parts, tmp_path):
     assert ["nut", "test", "good", "3", "1", "–"] in rows
 
 
+def test_paths_are_relative_to_the_folder_where_they_lie_in_it(tmp_path, monkeypatch):
+    parts = tmp_path / "parts"
+    write(parts / "nut" / "good" / "a.ply", b"ply")
+    write(parts / "nut" / "good" / "b.png", png())
+    write(tmp_path / "camera.json", b"{}")
+    monkeypatch.chdir(tmp_path)
+    for folder in (Path("parts"), parts, Path("./parts")):
+        found = checking.check_dataset(folder, "own_parts", workers=1).problems["path"].tolist()
+        assert found == ["nut/good/a.ply", str(folder.parent / "camera.json")]
+
+
 @pytest.mark.parametrize("columns", [40, 80, 120])
 def test_nothing_is_wrapped_in_the_middle_of_a_word(parts, columns):
     name = "part_2024-11-03_line3_station_7_turned_by_a_quarter_and_scanned_again_after_the_lamp_was_changed"
@@ -96,7 +108,7 @@ def test_nothing_is_wrapped_in_the_middle_of_a_word(parts, columns):
     assert result.exit_code == 1, result.output
     lines = result.stdout.splitlines()
     assert f"nut/test/good/{name} (check: readable)" in lines
-    assert f"  {parts / 'nut' / 'good' / name}.ply" in lines
+    assert f"  nut/good/{name}.ply" in lines
     assert "3 of 5 scans can be used" in lines
     assert "no problems" not in lines
     words = "the cameras look along +z"
@@ -173,5 +185,5 @@ def test_missing_ground_truth_of_a_published_data_set_is_one_problem(tmp_path):
     assert result.exit_code == 1, result.output
     report = pd.read_csv(tmp_path / "report.csv")
     assert report[["name", "path", "check", "problem"]].values.tolist() == [
-        ["bagel/test/hole/000", str(folder / "gt" / "000.png"), "readable", "mask file not found"]
+        ["bagel/test/hole/000", "bagel/test/hole/gt/000.png", "readable", "mask file not found"]
     ]

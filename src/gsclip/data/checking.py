@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
 import pandas as pd
@@ -15,7 +15,7 @@ from gsclip.data import checks, own_parts
 from gsclip.data.datasets import DATASETS, completeness, listing
 from gsclip.data.preparation import DEFAULT_SCAN_PARAMS, prepare_sample
 from gsclip.data.sample import Scan
-from gsclip.errors import GsclipError, InputError, unexpected
+from gsclip.errors import GsclipError, InputError, printable, unexpected
 from gsclip.parallel import ordered_map
 from gsclip.params import ScanParams
 
@@ -28,6 +28,7 @@ class Checked:
 
     Attributes:
         problems: columns of :data:`gsclip.data.checks.REJECTED_COLUMNS`, a row each; several of one scan are possible.
+            Paths are relative to the data set's folder where they lie in it.
         counts: columns ``category``, ``split``, ``defect``, ``found``, ``usable`` and ``official`` (missing where not
             known).
         assumptions: one line each.
@@ -90,6 +91,8 @@ def check_dataset(
     told = [
         checks.rejected_row(row["name"], row["scan_path"], problem) for row in rows for problem in problems[row["name"]]
     ]
+    for entry in told:
+        entry["path"] = _relative(entry["path"], root)
     assumptions = [own_parts.assumptions(np.array([*extents.values()]))] if extents else []
     if organised:
         kept = "every measured point is kept" if params.background == "none" else "a table, if any, is removed"
@@ -103,6 +106,12 @@ def check_dataset(
     good = index[[not problems[name] for name in index["name"]]]
     counts.insert(4, "usable", [_count(good, str(row.defect), row.category, row.split) for row in counts.itertuples()])
     return Checked(checks.rejected_table(told), counts, assumptions + notes)
+
+
+def _relative(path: str, root: Path) -> str:
+    """Path of an error relative to a folder, with slashes; as it is where it does not lie in it."""
+    inside = PurePath(path).is_relative_to(printable(root))
+    return PurePath(path).relative_to(printable(root)).as_posix() if inside else path
 
 
 def _whole_index(root: Path, dataset: str) -> tuple[pd.DataFrame, list[str]]:
