@@ -400,7 +400,7 @@ def test_rendering_a_folder_leaves_masks_out(scans, tmp_path):
 
 
 def test_help_explains_every_command():
-    for command in ("render", "score", "evaluate", "check", "drift"):
+    for command in ("render", "score", "evaluate", "check", "drift", "synthesize"):
         result = run(command, "--help")
         assert result.exit_code == 0
         assert len(result.output.splitlines()) > 8
