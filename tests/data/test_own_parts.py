@@ -396,6 +396,7 @@ def test_good_has_several_names_below_a_category_too(tmp_path, word):
     [
         (("good/a.ply", "nut/good/b.ply"), "holds good at the top, and nut, which holds good as a category does"),
         (("ok/a.ply", "nut/TRAIN/b.ply"), "holds ok at the top, and nut, which holds TRAIN as a category does"),
+        (("good/train/a.ply", "hole/b.ply"), "holds good, which holds train as a category does"),
         (("test/nut/good/a.ply",), "holds test at the top, and test/nut, which holds good as a category does"),
         (("train/a.ply", "nut/b.ply"), "holds train beside nut, which may be a category or a kind of defect"),
         (("xyz/a.tiff", "nut/b.ply"), "holds xyz beside nut, which may be a category or a kind of defect"),

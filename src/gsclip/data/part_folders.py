@@ -24,7 +24,7 @@ from gsclip.data import layout
 from gsclip.data.companions import COLOR_FOLDERS, MASK_FOLDERS, SCAN_FOLDER, companions, scan_stem
 from gsclip.data.masks import MASK_EXTENSIONS
 from gsclip.data.scan_files import SCAN_EXTENSIONS, looks_like_scan
-from gsclip.errors import InputError
+from gsclip.errors import InputError, printable
 
 GOOD = "good"
 GOOD_WORDS = (GOOD, "ok", "normal")
@@ -110,8 +110,8 @@ def _is_category(root: Path, paths: Sequence[tuple[str, ...]]) -> bool:
         top = 2 if folders and folders[0].lower() in SPLIT_WORDS else 1
         if len(folders) > top and folders[top].lower() in (*GOOD_WORDS, *SPLIT_WORDS):
             category, label = "/".join(folders[:top]), folders[top]
-            first = next((name for name in words if name != category), words[0])
-            problem = f"holds {first} at the top, and {category}, which holds {label} as a category does"
+            first = next((f"{name} at the top, and " for name in words if name != category), "")
+            problem = f"holds {first}{category}, which holds {label} as a category does"
             raise InputError(root, problem, remedy)
     return bool(words) or not above
 
@@ -170,4 +170,4 @@ def _warn(root: Path, found: _Found, loose: Sequence[Path]) -> None:
         (sorted(found.links), "links to folders are not followed"),
     ):
         if paths:
-            _log.warning("%s: %d %s, left out: %s", root, len(paths), problem, layout.listed(paths, root))
+            _log.warning("%s: %d %s, left out: %s", printable(root), len(paths), problem, layout.listed(paths, root))
