@@ -362,6 +362,8 @@ def test_names_are_unique(tmp_path):
         file.parent.mkdir(parents=True, exist_ok=True)
         file.touch()
     assert len(find_scans([tmp_path])) == 3
+    (tmp_path / "part.LAZ").touch()  # cannot be read: told, not passed over
+    assert len(find_scans([tmp_path])) == 4
 
 
 @pytest.fixture

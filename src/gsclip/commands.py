@@ -25,7 +25,7 @@ from gsclip.data.datasets import AUXILIARY, DATASETS, TEST, listing, warn_of_cam
 from gsclip.data.preparation import DEFAULT_SCAN_PARAMS, offset, part_points, part_rows, prepare_sample
 from gsclip.data.preparing import REJECTED_FILE
 from gsclip.data.sample import Sample, Scan
-from gsclip.data.scan_files import SCAN_EXTENSIONS, is_scan_file, read_scan
+from gsclip.data.scan_files import LASER_SCANS, SCAN_EXTENSIONS, is_scan_file, read_scan
 from gsclip.detector import Detector
 from gsclip.errors import GsclipError, InputError, unexpected
 from gsclip.metrics.sample_scores import StoredSamples
@@ -54,7 +54,7 @@ def find_scans(paths: Sequence[Path], output: Path | None = None) -> dict[str, P
     Args:
         paths: files, or folders that are searched for files of a known extension.
         output: folder of the results; what lies in it is no scan, nor are hidden files, masks and colour images of
-            scans (:mod:`gsclip.data.companions`).
+            scans (:mod:`gsclip.data.companions`). Files of laser scanners are named, and rejected when they are read.
 
     Raises:
         InputError: when a folder holds no scan.
@@ -65,7 +65,7 @@ def find_scans(paths: Sequence[Path], output: Path | None = None) -> dict[str, P
             found = sorted(
                 file
                 for file in path.rglob("*")
-                if is_scan_file(file)
+                if (is_scan_file(file) or file.suffix.lower() in LASER_SCANS)
                 and not file.name.startswith(".")
                 and not is_companion(file)
                 # Path.resolve raises where links lead in a circle.

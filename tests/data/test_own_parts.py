@@ -319,6 +319,18 @@ def test_a_camera_that_cannot_be_is_refused(tmp_path, camera, problem):
     assert problem in message
 
 
+def test_a_picture_named_as_a_scan_beside_it_is_no_scan(tmp_path, caplog):
+    folder = tmp_path / "nut" / "good"
+    write(folder / "a.ply")
+    write(folder / "A.png", png())
+    write(folder / "b.png", png())
+    assert list(own_parts_index(tmp_path)["scan_path"]) == ["nut/good/a.ply", "nut/good/b.png"]
+    problem = "1 pictures have the name of a scan beside them and no camera file"
+    assert f"{tmp_path}: {problem}, left out: nut/good/A.png" in caplog.messages
+    write_camera(folder)
+    assert len(own_parts_index(tmp_path)) == 3
+
+
 def test_a_depth_image_without_a_camera_says_so(tmp_path):
     assert "without a camera file a.json or camera.json" in refusal(read_scan, write(tmp_path / "a.png", png()))
     (tmp_path / "camera.json").write_text("{")

@@ -23,7 +23,7 @@ from types import MappingProxyType
 from gsclip.data import layout
 from gsclip.data.companions import COLOR_FOLDERS, MASK_FOLDERS, SCAN_FOLDER, companions, scan_stem
 from gsclip.data.masks import MASK_EXTENSIONS
-from gsclip.data.scan_files import SCAN_EXTENSIONS, looks_like_scan
+from gsclip.data.scan_files import DEPTH_IMAGES, SCAN_EXTENSIONS, is_scan_file, looks_like_scan
 from gsclip.errors import InputError, printable
 
 GOOD = "good"
@@ -37,10 +37,11 @@ _log = logging.getLogger(__name__)
 
 @dataclass
 class _Found:
-    """What lies below a folder: scans with their mask and colours, files of masks and colours, links to folders."""
+    """What lies below a folder: scans with their mask and colours, files of masks and colours, pictures, links."""
 
     scans: list[tuple[Path, Path | None, Path | None]] = field(default_factory=list)
     companions: set[Path] = field(default_factory=set)
+    pictures: list[Path] = field(default_factory=list)
     links: list[Path] = field(default_factory=list)
 
 
@@ -124,6 +125,9 @@ def _search(root: Path) -> _Found:
         entries = layout.entries(folder)
         folders = {path for path in entries if layout.is_folder(path)}
         scans = [path for path in entries if _is_scan(path, path in folders)]
+        pictures = _pictures(scans)
+        found.pictures += pictures
+        scans = [path for path in scans if path not in pictures]
         _add_scans(found, folder, scans, root)
         found.companions |= {path for path in set(entries) - folders if scan_stem(path) is not None}
         beside = bool(scans) or any(path.name.lower() == SCAN_FOLDER for path in folders)
@@ -142,6 +146,16 @@ def _is_scan(path: Path, folder: bool) -> bool:
     """Whether it is named as a scan; a folder that is has to be told, unless it has an extension of pictures."""
     named = path.suffix.lower() in SCAN_EXTENSIONS if folder else looks_like_scan(path)
     return named and scan_stem(path) is None
+
+
+def _pictures(scans: Sequence[Path]) -> list[Path]:
+    """Photographs and previews: images without a camera file that are called as a scan beside them."""
+    stems = {path.stem.lower() for path in scans if path.suffix.lower() not in DEPTH_IMAGES}
+    return [
+        path
+        for path in scans
+        if path.suffix.lower() in DEPTH_IMAGES and path.stem.lower() in stems and not is_scan_file(path)
+    ]
 
 
 def _add_scans(found: _Found, folder: Path, scans: Sequence[Path], root: Path) -> None:
@@ -167,6 +181,7 @@ def _warn(root: Path, found: _Found, loose: Sequence[Path]) -> None:
     layout.warn_of_orphans(found.companions - used, "masks or images", root)
     for paths, problem in (
         (loose, "scans lie in no folder of a category"),
+        (sorted(found.pictures), "pictures have the name of a scan beside them and no camera file"),
         (sorted(found.links), "links to folders are not followed"),
     ):
         if paths:

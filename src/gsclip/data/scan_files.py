@@ -48,12 +48,12 @@ _TRIANGLES = 500_000  # of a mesh that are measured at a time
 
 _IMAGES = (".tiff", ".tif")
 _ARRAYS = (".npy", ".npz")
-_DEPTH_IMAGES = (".png",)
+DEPTH_IMAGES = (".png",)
 _MESHES = (".obj", ".stl", ".off")
-_LASER_SCANS = (".las", ".laz")
+LASER_SCANS = (".las", ".laz")
 _CLOUDS = tuple(extension for extension in PARSERS if extension not in _MESHES)
 SCAN_EXTENSIONS = _IMAGES + _ARRAYS + _CLOUDS + _MESHES
-NAMED_AS_SCANS = SCAN_EXTENSIONS + _DEPTH_IMAGES + _LASER_SCANS  # whether they can be read or not
+NAMED_AS_SCANS = SCAN_EXTENSIONS + DEPTH_IMAGES + LASER_SCANS  # whether they can be read or not
 
 
 def is_scan_file(path: Path) -> bool:
@@ -61,7 +61,7 @@ def is_scan_file(path: Path) -> bool:
     from gsclip.data.depth_images import find_camera_file
 
     extension = path.suffix.lower()
-    return extension in SCAN_EXTENSIONS or (extension in _DEPTH_IMAGES and find_camera_file(path) is not None)
+    return extension in SCAN_EXTENSIONS or (extension in DEPTH_IMAGES and find_camera_file(path) is not None)
 
 
 def looks_like_scan(path: Path) -> bool:
@@ -89,10 +89,10 @@ def read_scan(path: str | Path) -> Scan:
     """
     path = Path(path)
     extension = path.suffix.lower()
-    if extension in _LASER_SCANS:
+    if extension in LASER_SCANS:
         remedy = "export it as .ply or .xyz"
         raise InputError(path, "no installed library reads LAS and LAZ files", remedy, "readable")
-    if extension not in SCAN_EXTENSIONS + _DEPTH_IMAGES:
+    if extension not in SCAN_EXTENSIONS + DEPTH_IMAGES:
         known = f"use one of {', '.join(SCAN_EXTENSIONS)}, or .png with a camera file"
         raise InputError(path, "unknown kind of scan file", known, "readable")
     check_file(path, "scan")
@@ -102,7 +102,7 @@ def read_scan(path: str | Path) -> Scan:
         points = _check_array(path, _read_tiff(path), organised=True)
     elif extension in _ARRAYS:
         points = _check_array(path, read_array(path), organised=False)
-    elif extension in _DEPTH_IMAGES:
+    elif extension in DEPTH_IMAGES:
         from gsclip.data.depth_images import read_depth
 
         points = read_depth(path)
