@@ -1,5 +1,7 @@
 """No background leaks a label: scores depend on the part's points alone, whatever lies around them."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from tests.detectors import untrained_detector
@@ -7,8 +9,10 @@ from tests.detectors import untrained_detector
 from gsclip.data.background import remove_background
 from gsclip.data.procedural.dataset import generate_scan
 from gsclip.data.sample import Scan
+from gsclip.data.scan_files import read_color, read_scan
 from gsclip.features.backbone import load_backbone
 
+REAL_DATA = Path(__file__).parents[2] / "shared" / "data" / "mvtec_3d_ad"
 SIDE = 120
 FAMILIES = ("elbow", "castle_nut")
 # Table behind the part, in sizes of the scene: distance, tilts, noise in pitches, share of missing pixels.
@@ -118,3 +122,41 @@ def test_colours_and_shape_of_the_part_itself_count(scene, detector, expected):
     points[rows, columns] *= 0.99
     shape = detector.score(points, scan.colors)
     assert shape.object_score != expected.object_score
+
+
+@pytest.fixture(scope="module", params=["hole", "good"])
+def real_scene(request):
+    """A real scan with colours, and its part (h, w)."""
+    folder = REAL_DATA / "cable_gland" / "test" / request.param
+    path = next(iter(sorted(folder.glob("xyz/*.tiff"))), None)
+    if path is None:
+        pytest.skip("the real scans are not there: ../shared/data/mvtec_3d_ad")
+    scan = read_scan(path)
+    colors = read_color(folder / "rgb" / f"{path.stem}.png", scan.points.shape[:2])
+    return Scan(scan.points, colors=colors), remove_background(scan.points).part
+
+
+def rim(part):
+    """Pixels of the part with a neighbour that is none of it, and those neighbours."""
+    around = np.lib.stride_tricks.sliding_window_view(np.pad(part, 1), (3, 3))
+    return around.any(axis=(2, 3)) & ~around.all(axis=(2, 3))
+
+
+def test_the_background_of_a_real_scan_does_not_count(real_scene, detector):
+    scan, part = real_scene
+    expected = detector.score(scan.points, scan.colors)
+    others = np.where(part[..., None], scan.colors, 255 - scan.colors)
+    same_scores(detector, Scan(scan.points, colors=others), expected)
+    nothing = np.where(part[..., None], scan.points, np.nan).astype(np.float32)
+    same_scores(detector, Scan(nothing, colors=others), expected)
+    # A real part touches its table: with another one, a few pixels at its foot may be told from it otherwise.
+    for table in TABLES:
+        other = before_another_table(scan, part, table)
+        changed = remove_background(other.points).part != part
+        assert changed.sum() <= 2e-4 * part.sum(), table
+        assert not (changed & ~rim(part)).any(), table
+        if changed.any():
+            found = detector.score(other.points, other.colors)
+            assert found.object_score == pytest.approx(expected.object_score, abs=1e-3)
+        else:
+            same_scores(detector, other, expected)

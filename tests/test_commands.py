@@ -1,5 +1,6 @@
 """The command line on files: results per scan, broken scans, evaluation in the official layout of MVTec 3D-AD."""
 
+import inspect
 import json
 import shutil
 from pathlib import Path
@@ -13,10 +14,12 @@ from PIL import Image
 from tests.detectors import PARAMS, untrained_detector
 from typer.testing import CliRunner
 
-from gsclip.cli import app
+from gsclip.cli import app, check, render
 from gsclip.commands import find_scans
+from gsclip.data.preparation import DEFAULT_SCAN_PARAMS
 from gsclip.data.procedural.dataset import generate_scan
 from gsclip.detector import Detector
+from gsclip.errors import InputError
 from gsclip.features.backbone import load_backbone
 from gsclip.monitoring.rows import SAMPLE_COLUMNS
 from gsclip.stages.cross import cross
@@ -70,8 +73,11 @@ def test_score_writes_all_results_of_every_scan(model, scans, tmp_path):
         assert np.allclose(cloud.point.positions.numpy(), arrays["points"])
         assert np.allclose(cloud.point["score"].numpy()[:, 0], arrays["point_scores"])
         assert len(np.unique(cloud.point.colors.numpy(), axis=0)) > 3
-    pixels = load(tmp_path / "elbow.npz")["pixels"]
-    assert pixels.max() < GRID[0]
+    arrays = load(tmp_path / "elbow.npz")
+    assert arrays["pixels"].max() < GRID[0]
+    np.testing.assert_array_equal(arrays["rows"], arrays["pixels"] @ [GRID[1], 1])
+    measured = tifffile.imread(scans / "elbow.tiff").reshape(-1, 3)
+    np.testing.assert_array_equal(arrays["points"], measured[arrays["rows"]])
     samples = pd.read_csv(tmp_path / "samples.csv")
     assert tuple(samples.columns) == SAMPLE_COLUMNS
     assert samples["name"].tolist() == ["elbow", "cloud"]
@@ -169,6 +175,28 @@ def test_render_writes_both_images_of_every_view(scans, tmp_path):
     assert ((depth == 0) == (rendered == 255)).all()  # the same background
 
 
+def test_render_takes_the_parameters_of_scans(scans, tmp_path):
+    arguments = [scans / "elbow.tiff", scans / "cloud.ply", "--views", 1, "--size", 64]
+    options = {"default": [], "other": ["--background", "none", "--max-points", 1000]}
+    points = {}
+    for name, further in options.items():
+        result = run("render", *arguments, *further, "--output", tmp_path / name)
+        assert result.exit_code == 0, result.output
+        points[name] = [len(load(tmp_path / name / part / "views.npz")["points"]) for part in ("elbow", "cloud")]
+    measured = np.any(tifffile.imread(scans / "elbow.tiff") != 0, axis=2).sum()
+    assert points["other"][0] == measured > 1.5 * points["default"][0]
+    assert points["default"][1] == 4000
+    assert 900 < points["other"][1] <= 1000
+    assert run("render", *arguments, "--output", tmp_path, "--background", "grey").exit_code == 2
+    assert run("render", *arguments, "--output", tmp_path, "--max-points", 10).exit_code == 2
+
+
+def test_defaults_of_the_command_line_are_those_of_the_library():
+    for command in (render, check):
+        defaults = {name: value.default for name, value in inspect.signature(command).parameters.items()}
+        assert {name: defaults[name] for name in ("background", "max_points")} == DEFAULT_SCAN_PARAMS.model_dump()
+
+
 @pytest.fixture(scope="module")
 def mvtec(tmp_path_factory):
     root = tmp_path_factory.mktemp("mvtec")
@@ -236,6 +264,23 @@ def test_every_finite_point_of_a_big_cloud_is_written_with_its_score(model, tmp_
     assert pd.read_csv(output / "samples.csv")["points"].tolist() == [scored["thinned_to"]]
 
 
+@pytest.mark.parametrize("away", [0.0, 1e6])
+@pytest.mark.parametrize("thinned", [False, True])
+def test_each_score_names_its_row_of_the_file_and_what_was_taken_from_its_coordinates(model, tmp_path, away, thinned):
+    directions = np.random.default_rng(0).normal(size=(3000, 3))
+    points = directions / np.linalg.norm(directions, axis=1, keepdims=True) * [3, 2, 1] + [away, -away, 2 * away]
+    points[[0, 17, 1200, 2999]] = np.nan
+    np.save(tmp_path / "part.npy", points)
+    model = thinning(model, tmp_path / "thin") if thinned else model
+    assert run("score", tmp_path / "part.npy", "--model", model, "--output", tmp_path / "out").exit_code == 0
+    arrays = load(tmp_path / "out" / "part.npz")
+    np.testing.assert_array_equal(arrays["rows"], np.flatnonzero(np.isfinite(points).all(axis=1)))
+    assert len(arrays["rows"]) == len(arrays["point_scores"]) == 2996
+    np.testing.assert_allclose(arrays["points"] + arrays["offset"], points[arrays["rows"]], rtol=0, atol=1e-6)
+    assert arrays["offset"].any() == (away > 0)
+    assert json.loads((tmp_path / "out" / "part.json").read_text())["offset"] == arrays["offset"].tolist()
+
+
 def test_a_cloud_that_is_not_thinned_says_so(model, scans, tmp_path):
     assert run("score", scans / "cloud.ply", "--model", model, "--output", tmp_path).exit_code == 0
     assert json.loads((tmp_path / "cloud.json").read_text())["thinned_to"] is None
@@ -267,7 +312,7 @@ def test_clouds_with_a_label_a_point_are_evaluated(model, tmp_path, caplog, thin
     assert metrics["mean"]["point_pro"]["oracle"] == pytest.approx(1)
     assert (pd.read_csv(tmp_path / "report" / "samples.csv")["points"] <= 1000).all() == thinned
     assert len(list((tmp_path / "report" / "maps").rglob("*.png"))) == 4
-    assert "real3d_ad is not complete here: duck/test 4 of 100" in caplog.text
+    assert "real3d_ad is not complete here: duck/test 4 of 100, airplane/test missing, " in caplog.text
     assert "real3d_ad has points on all sides of its parts and render.cameras is front" in caplog.text
 
 
@@ -317,10 +362,47 @@ def test_names_are_unique(tmp_path):
         file.parent.mkdir(parents=True, exist_ok=True)
         file.touch()
     assert len(find_scans([tmp_path])) == 3
+    (tmp_path / "part.LAZ").touch()  # cannot be read: told, not passed over
+    assert len(find_scans([tmp_path])) == 4
+
+
+@pytest.fixture
+def with_companions(tmp_path):
+    """A folder of scans with their masks and colours, in all forms; and the scans' names."""
+    folder = tmp_path / "parts"
+    names = ["part.ply", "part_mask.ply", "part_rgb.png", "other.npy", "masks/other.npy", "gt/part.npz", "camera.json",
+             "depth.png", "depth_mask.png", "depth_rgb.png", "grids/xyz/000.tiff", "grids/gt/000.png",
+             "grids/rgb/000.png"]  # fmt: skip
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    return folder, ["depth", "000", "other", "part"]
+
+
+def test_masks_and_colours_in_a_folder_are_no_scans(with_companions):
+    folder, names = with_companions
+    assert sorted(find_scans([folder])) == sorted(names)
+    named = [folder / "part_mask.ply", folder / "masks" / "other.npy"]
+    assert list(find_scans(named).values()) == named  # who names them wants them
+    (folder / "alone").mkdir()
+    (folder / "alone" / "part_mask.ply").touch()
+    with pytest.raises(InputError, match="holds no scans"):
+        find_scans([folder / "gt"])
+    assert list(find_scans([folder / "alone"])) == ["part_mask"]  # no scan beside it: a scan itself
+
+
+def test_rendering_a_folder_leaves_masks_out(scans, tmp_path):
+    folder = tmp_path / "parts"
+    folder.mkdir()
+    shutil.copy(scans / "cloud.ply", folder / "a.ply")
+    shutil.copy(scans / "cloud.ply", folder / "a_mask.ply")
+    result = run("render", folder, "--output", tmp_path / "out", "--views", 1, "--size", 64)
+    assert result.exit_code == 0, result.output
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a", "rejected.csv"]
 
 
 def test_help_explains_every_command():
-    for command in ("render", "score", "evaluate", "check", "drift"):
+    for command in ("render", "score", "evaluate", "check", "drift", "synthesize"):
         result = run(command, "--help")
         assert result.exit_code == 0
         assert len(result.output.splitlines()) > 8

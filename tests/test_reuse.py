@@ -334,6 +334,32 @@ def test_a_copy_of_a_scan_that_was_taken_over_is_still_a_duplicate(project):
     project.assert_as_fresh()
 
 
+@pytest.mark.parametrize(
+    ("there", "copy"),
+    [("good/000", "dent/009"), ("dent/002", "good/000.again"), ("good/001", "dent/000"), ("dent/002", "good/002")],
+)
+def test_scans_whose_labels_contradict_each_other_leave_nothing_behind(project, there, copy):
+    before = project.digests()
+    there, copy = (project.root / "lid/test" / f"{place}.npy" for place in (there, copy))
+    content = there.read_bytes()
+    copy.write_bytes(content)
+    assert project.run() == (1, 0, 0, 0)
+    project.assert_as_fresh()
+    rejected = project.digests()
+    table = (project.folder / "data/prepared/rejected.csv").read_text()
+    assert table.count("duplicate") == 2
+    assert project.run() == (2, 0, 0, 0)
+    assert project.digests() == rejected
+    copy.unlink()
+    there.unlink()
+    project.run()
+    packs = {file: value for file, value in project.digests().items() if file.endswith(".h5")}
+    assert packs.items() <= rejected.items()
+    there.write_bytes(content)
+    assert project.run() == (1, 1, 1, 1)
+    assert project.digests() == before
+
+
 def test_procedural_scans_are_known_by_row_and_seed():
     index = DATASETS["procedural"].index(
         PrepareParams(**PREPARE | {

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from typer.core import TyperGroup
@@ -42,6 +43,13 @@ Scans = Annotated[
     list[Path], typer.Argument(metavar="SCAN...", help="Scan files (.ply, .pcd, .xyz, .npy, .tiff, ...) or folders.")
 ]
 Output = Annotated[Path, typer.Option(help="Folder for the results; made if it is missing.")]
+Background = Annotated[
+    Literal["auto", "none"],
+    typer.Option(help="auto: organised scans lose their background; none: every measured point is kept."),
+]
+MaxPoints = Annotated[
+    int, typer.Option(min=1000, max=10_000_000, help="Clouds of more points are thinned to at most so many.")
+]
 Model = Annotated[Path, typer.Option(help="Folder of a trained model, such as models/gsclip.")]
 
 
@@ -59,11 +67,15 @@ def render(
     views: Annotated[int, typer.Option(min=1, max=9, help="Number of views, most frontal first.")] = 9,
     size: Annotated[int, typer.Option(min=32, max=2048, help="Side of the images in pixels.")] = 336,
     cameras: Annotated[str, typer.Option(help="front (scans of one side) or full (all around).")] = "front",
+    background: Background = "auto",
+    max_points: MaxPoints = 200_000,
 ) -> None:
     """Render scans: rendered image and depth image of every view, as PNG files."""
     from gsclip.commands import render_files
+    from gsclip.params import ScanParams
 
-    _finish(render_files(scans, output, views=views, image_size=size, cameras=cameras))
+    params = ScanParams(background=background, max_points=max_points)
+    _finish(render_files(scans, output, views=views, image_size=size, cameras=cameras, params=params))
 
 
 @app.command()
@@ -102,17 +114,16 @@ def check(
         str, typer.Option(help="own_parts, mvtec_3d_ad, eyecandies, real3d_ad or anomaly_shapenet.")
     ] = "own_parts",
     output: Annotated[Path | None, typer.Option(help="CSV file for the problems.")] = None,
+    background: Background = "auto",
+    max_points: MaxPoints = 200_000,
 ) -> None:
     """Check all scans of a data set: what cannot be used, and why. Exit code 0: nothing found, 1: problems."""
-    from rich.console import Console
-
     from gsclip.commands import check_dataset
-    from gsclip.report.terminal import checked_tables
+    from gsclip.params import ScanParams
+    from gsclip.report.terminal import checked_text
 
-    checked = check_dataset(folder, dataset, output)
-    console = Console()
-    for table in checked_tables(checked):
-        console.print(table)
+    checked = check_dataset(folder, dataset, output, ScanParams(background=background, max_points=max_points))
+    print(checked_text(checked, shutil.get_terminal_size().columns))
     if not checked.clean:
         raise typer.Exit(1)
 
@@ -153,13 +164,16 @@ def synthesize(
     points: Annotated[int, typer.Option(help="Points of each cloud that is sampled on a mesh.")] = 50_000,
     side: Annotated[int, typer.Option(help="Pixels along a side of the simulated scans.")] = 240,
     split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
+    validation: Annotated[
+        float, typer.Option(help="Share of the parts that go to the split validation instead, drawn by the seed.")
+    ] = 0.0,
     seed: Annotated[int, typer.Option(help="The same seed and files give the same bytes.")] = 0,
 ) -> None:
     """Make labelled data from good parts: bulges, dents, holes, cracks, breaks, bends, scratches, with their masks."""
     from gsclip.data.synthesis.files import Settings, synthesize
 
     names = tuple(name.strip() for name in kinds.split(",") if name.strip())
-    settings = Settings(view, names, per_kind, good, size, strength, points, side, split, seed)
+    settings = Settings(view, names, per_kind, good, size, strength, points, side, split, validation, seed)
     _finish(synthesize(folder, output, settings))
 
 

@@ -20,17 +20,18 @@ from tqdm import tqdm
 from gsclip.data import checks, own_parts
 from gsclip.data.checking import Checked
 from gsclip.data.checking import check_dataset as check_all
+from gsclip.data.companions import is_companion
 from gsclip.data.datasets import AUXILIARY, DATASETS, TEST, listing, warn_of_cameras, warn_of_gaps
-from gsclip.data.preparation import part_points, prepare_sample
+from gsclip.data.preparation import DEFAULT_SCAN_PARAMS, offset, part_points, part_rows, prepare_sample
 from gsclip.data.preparing import REJECTED_FILE
 from gsclip.data.sample import Sample, Scan
-from gsclip.data.scan_files import SCAN_EXTENSIONS, is_scan_file, read_scan
+from gsclip.data.scan_files import LASER_SCANS, SCAN_EXTENSIONS, is_scan_file, read_scan
 from gsclip.detector import Detector
 from gsclip.errors import GsclipError, InputError, unexpected
 from gsclip.metrics.sample_scores import StoredSamples
 from gsclip.metrics.table import evaluate_samples
 from gsclip.monitoring.rows import SAMPLES_FILE, sample_row, samples_table
-from gsclip.params import EvaluateParams
+from gsclip.params import EvaluateParams, ScanParams
 from gsclip.report.content import Run
 from gsclip.report.gallery import GalleryItem, add_localisation, draw, evaluated_rows, score_range
 from gsclip.report.overlays import colours
@@ -52,7 +53,8 @@ def find_scans(paths: Sequence[Path], output: Path | None = None) -> dict[str, P
 
     Args:
         paths: files, or folders that are searched for files of a known extension.
-        output: folder of the results; what lies in it is no scan, nor are hidden files.
+        output: folder of the results; what lies in it is no scan, nor are hidden files, masks and colour images of
+            scans (:mod:`gsclip.data.companions`). Files of laser scanners are named, and rejected when they are read.
 
     Raises:
         InputError: when a folder holds no scan.
@@ -63,8 +65,9 @@ def find_scans(paths: Sequence[Path], output: Path | None = None) -> dict[str, P
             found = sorted(
                 file
                 for file in path.rglob("*")
-                if is_scan_file(file)
+                if (is_scan_file(file) or file.suffix.lower() in LASER_SCANS)
                 and not file.name.startswith(".")
+                and not is_companion(file)
                 # Path.resolve raises where links lead in a circle.
                 and (output is None or not Path(os.path.realpath(file)).is_relative_to(os.path.realpath(output)))
             )
@@ -84,7 +87,13 @@ def find_scans(paths: Sequence[Path], output: Path | None = None) -> dict[str, P
 
 
 def render_files(
-    paths: Sequence[Path], output: Path, *, views: int, image_size: int, cameras: str
+    paths: Sequence[Path],
+    output: Path,
+    *,
+    views: int,
+    image_size: int,
+    cameras: str,
+    params: ScanParams = DEFAULT_SCAN_PARAMS,
 ) -> list[GsclipError]:
     """Render scans to ``<output>/<name>/{rendered,depth}_<view>.png`` and ``<name>/views.npz``.
 
@@ -97,7 +106,7 @@ def render_files(
     angles = camera_angles(cameras, views)
 
     def render(name: str, path: Path) -> None:
-        sample = prepare_sample(checks.usable(read_scan(path), str(path)), str(path))
+        sample = prepare_sample(checks.usable(read_scan(path), str(path)), str(path), params=params)
         rendered = render_views(sample, image_size=image_size, cameras=cameras, views=views)
         with atomic_directory(output / name) as folder:
             for number in range(views):
@@ -148,6 +157,7 @@ def score_files(paths: Sequence[Path], model: Path, output: Path) -> list[Gsclip
                 "threshold": detector.config.threshold,
                 "points": len(sample.points if sample.nearest is None else sample.nearest),
                 "thinned_to": None if sample.nearest is None else len(sample.points),
+                "offset": offset(scan.points),
                 "seconds": clock.seconds(),
                 "trained_on": detector.config.trained_on,
             },
@@ -163,18 +173,21 @@ def score_files(paths: Sequence[Path], model: Path, output: Path) -> list[Gsclip
     return rejected
 
 
-def check_dataset(root: Path, dataset: str, output: Path | None = None) -> Checked:
+def check_dataset(
+    root: Path, dataset: str, output: Path | None = None, params: ScanParams = DEFAULT_SCAN_PARAMS
+) -> Checked:
     """Check all scans of a data set; write its problems as CSV where ``output`` names a file.
 
     Args:
         root: folder of the data set.
         dataset: name of one that lies in a folder, ``own_parts`` for scans of your own.
         output: file for the problems, columns of :data:`gsclip.data.checks.REJECTED_COLUMNS`.
+        params: how a scan becomes a sample.
 
     Raises:
         InputError: when the data set cannot be listed.
     """
-    checked = check_all(root, dataset)
+    checked = check_all(root, dataset, params=params)
     if output is not None:
         write_csv(output, checked.problems)
     return checked
@@ -209,7 +222,7 @@ def evaluate_dataset(
         InputError: when the data set cannot be read, or nothing is left to evaluate.
     """
     index = listing(dataset)(root, categories)
-    warn_of_gaps(dataset, index)
+    warn_of_gaps(dataset, index, () if categories else ("test",))
     detector = Detector.from_pretrained(model)
     warn_of_cameras(dataset, detector.config.render.cameras)
     index["role"] = [_role(detector, dataset, category) for category in index["category"]]
@@ -344,7 +357,12 @@ def _rejected_table(rejected: Sequence[GsclipError]) -> pd.DataFrame:
 def _write_scores(
     path: Path, scan: Scan, sample: Sample, prediction: Prediction, span: tuple[float, float]
 ) -> None:
-    """Write ``<path>.ply`` (points, colours, scores) and ``<path>.npz`` (points, scores, pixels): all points."""
+    """Write ``<path>.ply`` (points, colours, scores) and ``<path>.npz``, both of all points of the part.
+
+    Arrays of the latter: ``points`` (m, 3) float32, ``point_scores`` (m,), ``rows`` (m,) int64 of the points in the
+    scan (see :func:`~gsclip.data.preparation.part_rows`) and ``offset`` (3,) float64, which was taken from their
+    coordinates; of an organised scan also ``pixels`` (m, 2) and ``grid`` (h, w).
+    """
     import open3d
 
     points, scores = part_points(scan, sample), sample.spread(prediction.point_scores)
@@ -355,7 +373,9 @@ def _write_scores(
     with atomic_path(path.with_name(path.name + ".ply")) as temporary:
         if not open3d.t.io.write_point_cloud(temporary, cloud):
             raise InputError(path, "the cloud could not be written", "is there space left on the disk?")
-    arrays = {"points": points, "point_scores": scores}
+    arrays = {
+        "points": points, "point_scores": scores, "rows": part_rows(scan, sample), "offset": offset(scan.points)
+    }  # fmt: skip
     if sample.pixels is not None:
         arrays |= {"pixels": sample.pixels, "grid": np.array(sample.grid)}
     with atomic_path(path.with_name(path.name + ".npz")) as temporary:

@@ -10,8 +10,8 @@ class GsclipError(Exception):
     """A foreseeable failure. Entry points print its message on one line and exit with code 2."""
 
 
-def one_line(error: Exception, longest: int | None = 200) -> str:
-    """Message of another library's error, on one line; ``None``: however long it is."""
+def one_line(error: object, longest: int | None = 200) -> str:
+    """Message of another library's error, or another text, on one line; ``None``: however long it is."""
     return " ".join(str(error).split())[:longest]
 
 

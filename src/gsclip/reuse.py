@@ -18,7 +18,7 @@ import contextlib
 import hashlib
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -173,7 +173,7 @@ class ReusingWriter(Generic[Record]):
 
     def __init__(self, path: Path, record: type[Record], store: Store | None, resources: contextlib.ExitStack) -> None:
         self.taken = self.made = 0
-        self._path, self._store, self._resources = path, store, resources
+        self._path, self._record, self._store, self._resources = path, record, store, resources
         self._old = store.pack(path.name) if store is not None else None
         self._opened: Pack[Record] | None = None
         if self._old is not None:
@@ -218,6 +218,18 @@ class ReusingWriter(Generic[Record]):
             self._start()
         if self._store is not None:
             self._store.remember(self._path.name, self._entries, unchanged)
+
+    def remove(self, names: Container[str]) -> None:
+        """Take records out of the finished pack, as if they had not been added: it is written again, one at a time."""
+        left = {name: entry for name, entry in self._entries.items() if name not in names}
+        if len(left) == len(self._entries):
+            return
+        with Pack(self._path, self._record) as whole, write_pack(self._path) as pack:
+            for name in left:
+                pack.add(name, whole[name])
+        self._entries = left
+        if self._store is not None:
+            self._store.remember(self._path.name, left, None)
 
     def _entry(self, name: str) -> Entry:
         if self._old is None:

@@ -85,6 +85,27 @@ def test_a_scan_has_the_fingerprint_of_its_points():
     assert checks.fingerprint(Scan(cloud() + np.float32(1))) != first
 
 
+def duplicates(*scans):
+    found = checks.Duplicates()
+    stays = [found.add(points, name, f"{name}.ply", label) for name, points, label in scans]
+    return stays, {name: (error.check, error.problem) for name, error in found.errors().items()}
+
+
+def test_of_scans_with_the_same_points_and_label_the_first_stays():
+    stays, errors = duplicates(("a", "1", 0), ("b", "1", 0), ("c", "2", 1), ("d", "1", 0))
+    assert stays == [True, False, True, False]
+    problem = ("duplicate", "holds the same points as a.ply")
+    assert errors == {"b": problem, "d": problem}
+
+
+def test_of_scans_with_the_same_points_and_other_labels_none_stays():
+    stays, errors = duplicates(("a", "1", 0), ("b", "1", 0), ("c", "2", 1), ("d", "1", 1))
+    assert stays == [True, False, True, False]
+    defective = ("duplicate", "holds the same points as d.ply, which counts as defective")
+    good = ("duplicate", "holds the same points as a.ply, which counts as good")
+    assert errors == {"a": defective, "b": defective, "d": good}
+
+
 def test_rows_name_the_file_and_the_check():
     row = checks.rejected_row(
         "nut/test/good/a", "a.ply", InputError("nut/test/good/a", "is flat", "scan it", "coplanar")

@@ -75,6 +75,31 @@ def test_gaps_are_one_warning(caplog):
     assert caplog.messages == ["mvtec_3d_ad is not complete here: cable_gland/test 55 of 108, tire/test 1 of 112"]
 
 
+def test_categories_and_splits_that_are_missing_altogether_are_gaps_where_all_were_asked_for(caplog):
+    table = completeness("real3d_ad", index("shell", good=52, bulge=48), ("train", "validation", "test"))
+    sums = table[table["defect"] == "all"].set_index(["category", "split"])
+    assert set(sums.index) == {(name, split) for name in real3d_ad.OFFICIAL_CATEGORIES for split in ("train", "test")}
+    assert list(sums.loc[("shell", "test"), ["found", "official"]]) == [100, 100]
+    assert list(sums.loc[("shell", "train"), ["found", "official"]]) == [0, 4]
+    assert sums["found"].sum() == 100
+    car = table[(table["category"] == "car") & (table["split"] == "test")].drop(columns=["category", "split"])
+    assert rows(car) == [("good", 0, 50), ("abnormal", 0, 50), ("all", 0, 100)]
+    with caplog.at_level(logging.WARNING, logger="gsclip"):
+        warn_of_gaps("real3d_ad", index("shell", good=52, bulge=48), ("test",))
+        warn_of_gaps("anomaly_shapenet", index("vase0", good=1), ("test",))
+    assert caplog.messages[0].startswith("real3d_ad is not complete here: airplane/test missing, candybar/test missing")
+    assert "shell" not in caplog.messages[0]
+    assert caplog.messages[1].count("/test missing") == 39  # also where the number is not known
+    assert "vase0" not in caplog.messages[1]
+
+
+def test_data_sets_without_an_official_number_have_no_gaps(caplog):
+    table = index("vase", good=2)
+    assert completeness("procedural", table, ("test",)).equals(completeness("procedural", table))
+    warn_of_gaps("procedural", table, ("test",))
+    assert not caplog.messages
+
+
 @pytest.mark.parametrize("dataset", DATASETS)
 def test_cameras_on_one_side_of_whole_clouds_are_warned_of(caplog, dataset):
     with caplog.at_level(logging.WARNING, logger="gsclip"):

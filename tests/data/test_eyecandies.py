@@ -147,13 +147,59 @@ def test_the_converted_form_is_recognised(root, tmp_path_factory):
     assert "Lollipop is laid out as downloaded, and CandyCane as MVTec 3D-AD" in message_of(top)
 
 
-def test_missing_truth_is_named(root):
+def reading_fails(root, row):
+    with pytest.raises(InputError) as caught:
+        read_row(root, row)
+    return str(caught.value)
+
+
+def test_missing_truth_is_listed_and_told_when_it_is_read(root):
     data = root / "CandyCane" / "test_public" / "data"
     (data / "25_mask.png").unlink()
-    assert message_of(root).startswith(f"{data / '25_mask.png'}: mask of a defective sample not found; copy")
     for path in (root / "Lollipop" / "test_public" / "data").glob("*_mask.png"):
         path.unlink()
-    assert "00_metadata.yaml: neither metadata nor masks say" in message_of(root, ["Lollipop"])
+    index = eyecandies_index(root)
+    assert list(index["name"][[1, 4]]) == ["CandyCane/test/bumps/25", "Lollipop/test/unknown/00"]
+    assert list(index["label"]) == [0, 1, 1, 1, 1]
+    assert reading_fails(root, index.iloc[1]).startswith(f"{data / '25_mask.png'}: mask file not found")
+    assert "00_metadata.yaml: neither metadata nor masks say" in reading_fails(root, index.iloc[4])
+    assert read_row(root, index.iloc[2]).mask.any()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "problem"),
+    [
+        ("25_metadata.yaml", b"a: [", "cannot be read as YAML"),
+        ("25_metadata.yaml", b"", "YAML file is empty"),
+        ("26_dents_mask.png", b"no image", "cannot be read as a mask"),
+    ],
+)
+def test_a_kind_that_cannot_be_known_is_told_when_the_sample_is_read(root, name, content, problem):
+    before = eyecandies_index(root)
+    path = root / "CandyCane" / "test_public" / "data" / name
+    whole = path.read_bytes()
+    path.write_bytes(content)
+    index = eyecandies_index(root)
+    number = name[:2]
+    rows = index[index["defect"] == "unknown"]
+    assert list(rows["name"]) == [f"CandyCane/test/unknown/{number}"]
+    assert len(index) == len(before)
+    row = rows.iloc[0]
+    assert row["label"] == 1
+    assert reading_fails(root, row).startswith(f"{path}: {problem}")
+    path.write_bytes(whole)
+    assert "its kind of defect could not be read when it was listed; list it again" in reading_fails(root, row)
+
+
+def test_images_without_a_depth_image_are_warned_of(root, caplog):
+    data = root / "CandyCane" / "test_public" / "data"
+    assert len(eyecandies_index(root)) == 5
+    assert not caplog.messages
+    (data / "25_depth.png").unlink()
+    assert len(eyecandies_index(root)) == 4
+    assert caplog.messages == [
+        f"{data.parent}: images or masks without a scan, left out: data/25_image_5.png, data/25_mask.png"
+    ]
 
 
 def test_missing_folders_categories_and_splits_are_named(root):

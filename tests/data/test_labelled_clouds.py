@@ -209,11 +209,27 @@ def test_what_is_missing_is_named(real3d):
     assert message_of(real3d, None, ("validation",)).endswith("no such split: validation; use train, test")
     assert message_of(real3d, ["duck"], ("train",)).endswith("no such category: duck; found shell")
     assert message_of(real3d, ["duck"], ("test", "train")).startswith(f"{real3d / 'duck' / 'train'}: the category has")
+
+
+def test_missing_ground_truth_is_listed_and_told_when_it_is_read(real3d):
+    before = real3d_ad.real3d_ad_index(real3d)
     truth = real3d / "shell" / "gt" / "165_bulge.txt"
     truth.unlink()
-    assert message_of(real3d).startswith(f"{truth}: ground truth of an abnormal sample not found; copy it again")
-    shutil.rmtree(real3d / "shell" / "gt")
-    assert message_of(real3d).startswith(f"{truth}: ground truth of an abnormal sample not found")
+    for _ in range(2):
+        index = real3d_ad.real3d_ad_index(real3d)
+        assert index.equals(before)
+        with pytest.raises(InputError) as caught:
+            real3d_ad.read_row(real3d, index.iloc[3])
+        assert str(caught.value).startswith(f"{truth}: ground truth file not found")
+        shutil.rmtree(real3d / "shell" / "gt", ignore_errors=True)
+
+
+def test_ground_truth_without_a_scan_is_warned_of(real3d, caplog):
+    before = real3d_ad.real3d_ad_index(real3d)
+    assert not caplog.messages
+    shutil.copy(real3d / "shell" / "gt" / "165_bulge.txt", real3d / "shell" / "gt" / "9_sink.txt")
+    assert real3d_ad.real3d_ad_index(real3d).equals(before)
+    assert caplog.messages == [f"{real3d / 'shell'}: ground truth without a scan, left out: gt/9_sink.txt"]
 
 
 def test_ground_truth_folders_that_differ_in_case_alone_are_refused(real3d):

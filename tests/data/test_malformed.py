@@ -192,7 +192,7 @@ def write_corpus(folder):
     (folder / "locked.ply").write_bytes(ply())
     (folder / "locked.ply").chmod(0)
     expected["locked.ply"] = "cannot be read; check its permissions"
-    expected.pop("unknown.las")  # no extension of a scan: found only where it is named
+    expected.pop("unknown.las")  # not searched for by `gsclip score`: found only where it is named
     return expected
 
 
@@ -272,6 +272,7 @@ def test_preparing_a_folder_of_broken_scans(tmp_path, monkeypatch, capsys):
         )  # fmt: skip
         (folder / mask).write_bytes(content)
         expected[name if "the label says" in words else mask] = words
+    expected["unknown.las"] = "no installed library reads LAS and LAZ files"
     # The same wave in files of two kinds each.
     expected["fine_text.ply"] = "holds the same points as nut/good/fine_binary.pcd"
     expected["fine_lzw.tiff"] = "holds the same points as nut/good/fine_grid.npy"

@@ -1,13 +1,17 @@
+import functools
 import shutil
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import tifffile
 from PIL import Image
 
+from gsclip.data import preparing
 from gsclip.data.mvtec3d import mvtec_3d_ad_index, read_row
-from gsclip.errors import InputError
+from gsclip.data.preparation import DEFAULT_SCAN_PARAMS
+from gsclip.errors import GsclipError, InputError
 
 REAL_DATA = Path(__file__).parents[2].parent / "shared" / "data" / "mvtec_3d_ad"
 HEIGHT, WIDTH = 16, 20
@@ -137,17 +141,95 @@ def test_a_folder_without_categories_is_refused(root):
     assert "holds no category with the split test" in message_of(root / "bagel")
 
 
-def test_a_defective_sample_without_a_mask_is_refused(root):
+def test_a_defective_sample_without_a_mask_is_listed_and_refused_when_it_is_read(root):
+    before = mvtec_3d_ad_index(root)
     mask = root / "bagel" / "test" / "hole" / "gt" / "001.png"
     mask.unlink()
-    assert message_of(root).startswith(f"{mask}: mask of a defective sample not found")
+    index = mvtec_3d_ad_index(root)
+    assert index.equals(before)
+    with pytest.raises(InputError) as caught:
+        read_row(root, index.iloc[2])
+    assert str(caught.value).startswith(f"{mask}: mask file not found")
+    assert read_row(root, index.iloc[1]).mask.any()
+    shutil.rmtree(mask.parent)
+    assert mvtec_3d_ad_index(root).equals(before)
+
+
+@pytest.mark.parametrize("limit", [0.1, 0.5])
+def test_a_missing_mask_counts_as_a_rejected_sample(tmp_path, monkeypatch, limit):
+    monkeypatch.setattr(preparing, "ordered_map", map)
+    for name in ("bagel/test/good/000", "bagel/test/hole/001", "bagel/test/hole/002"):
+        write_sample(tmp_path / "data", name)
+    mask = tmp_path / "data" / "bagel" / "test" / "hole" / "gt" / "001.png"
+    mask.unlink()
+    index = mvtec_3d_ad_index(tmp_path / "data")
+    read = functools.partial(preparing.read_row, "mvtec_3d_ad", str(tmp_path / "data"), 0)
+    arguments = (index, read, tmp_path / "prepared", DEFAULT_SCAN_PARAMS, limit)
+    if limit > 1 / 3:
+        assert list(preparing.prepare_index(*arguments)["name"]) == ["bagel/test/good/000", "bagel/test/hole/002"]
+    else:
+        with pytest.raises(GsclipError, match=r"1 of 3 samples are rejected, more than prepare.rejected_share_limit"):
+            preparing.prepare_index(*arguments)
+    rejected = pd.read_csv(tmp_path / "prepared" / "rejected.csv")
+    assert rejected[["name", "path", "check"]].values.tolist() == [["bagel/test/hole/001", str(mask), "readable"]]
 
 
 @pytest.mark.parametrize("kind", ["gt", "rgb"])
-def test_an_orphan_mask_or_image_names_the_missing_scan(root, kind):
+def test_masks_and_images_without_a_scan_are_warned_of(root, kind, caplog):
+    before = mvtec_3d_ad_index(root)
+    assert not caplog.messages
     folder = root / "bagel" / "test" / "hole"
-    shutil.copy(folder / kind / "000.png", folder / kind / "007.png")
-    assert message_of(root).startswith(f"{folder / 'xyz' / '007.tiff'}: scan file not found, though there is an image")
+    for number in range(7, 20):
+        shutil.copy(folder / kind / "000.png", folder / kind / f"{number:03d}.png")
+    assert mvtec_3d_ad_index(root).equals(before)
+    names = ", ".join(f"{kind}/{number:03d}.png" for number in range(7, 17))
+    assert caplog.messages == [f"{folder}: images or masks without a scan, left out: {names} and 3 more"]
+
+
+def refuse(monkeypatch, refused, method):
+    """As for a user without permission; the tests may run as the superuser, who has it."""
+    original = getattr(Path, method)
+
+    def guarded(path, *arguments):
+        if path in refused:
+            raise PermissionError(13, "Permission denied", str(path))
+        return original(path, *arguments)
+
+    monkeypatch.setattr(Path, method, guarded)
+
+
+@pytest.mark.parametrize("method", ["iterdir", "is_dir"])
+@pytest.mark.parametrize(
+    ("closed", "lost"),
+    [("tire", "tire/"), ("bagel/test/hole", "bagel/test/hole/"), ("bagel/test/hole/xyz", "bagel/test/hole/")],
+)
+def test_a_folder_that_cannot_be_looked_into_is_one_warning(root, monkeypatch, caplog, closed, lost, method):
+    before = mvtec_3d_ad_index(root)
+    refuse(monkeypatch, [root / closed], method)
+    for _ in range(2):
+        caplog.clear()
+        index = mvtec_3d_ad_index(root)
+        assert list(index["name"]) == [name for name in before["name"] if not name.startswith(lost)]
+        warning = f"{root / closed}: cannot be looked into (Permission denied) and is left out; check its permissions"
+        assert caplog.messages.count(warning) == 1
+        assert len(caplog.messages) == (2 if closed.endswith("xyz") else 1)  # the masks are orphans, then
+
+
+def test_masks_in_a_folder_that_cannot_be_looked_into_are_rejected_rows(root, monkeypatch):
+    before = mvtec_3d_ad_index(root)
+    refuse(monkeypatch, [root / "bagel" / "test" / "hole" / "gt"], "iterdir")
+    assert mvtec_3d_ad_index(root).equals(before)
+
+
+def test_files_that_cannot_be_looked_at_are_listed(root, monkeypatch):
+    before = mvtec_3d_ad_index(root)
+    refuse(monkeypatch, [root / path for path in before["scan_path"]], "is_file")
+    assert mvtec_3d_ad_index(root).equals(before)
+
+
+def test_a_data_set_that_cannot_be_looked_into_is_an_error(root, monkeypatch):
+    refuse(monkeypatch, [root], "iterdir")
+    assert "holds no category with the split test" in message_of(root)
 
 
 def test_folders_without_scans_are_refused(root):

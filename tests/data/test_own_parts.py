@@ -1,6 +1,8 @@
 """Own parts: labels by folders and by a table, masks in every form, depth images, what is assumed."""
 
+import contextlib
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +14,8 @@ from tests.data.scan_corpus import (
     cloud,
     colours,
     numpy_bytes,
+    obj,
+    off,
     organised,
     ply,
     png,
@@ -22,9 +26,9 @@ from tests.data.scan_corpus import (
 
 from gsclip.data.datasets import DATASETS
 from gsclip.data.masks import read_scan_mask
-from gsclip.data.own_parts import assumptions, own_parts_index, read_row
+from gsclip.data.own_parts import assumptions, own_parts_index, read_row, unlabelled
 from gsclip.data.sample import Scan
-from gsclip.data.scan_files import read_scan
+from gsclip.data.scan_files import MESH_POINTS, read_scan
 from gsclip.errors import InputError
 from gsclip.params import PrepareParams
 
@@ -184,6 +188,14 @@ def test_semicolons_separate_too(tmp_path):
         ("scan,category,label,defect\na.ply,nut,0,hole\n", "line 2: the label 0 contradicts the defect hole"),
         ("scan,category,label\na.ply,nut,0\n\na.ply,lid,0\n", "line 4: names the scan of line 2 again"),
         ("scan,category,label\na\0.ply,nut,0\n", "line 2: "),
+        ("scan,category,label\n/etc/a.ply,nut,0\n", "line 2: the path of the scan is absolute: /etc/a.ply"),
+        ("scan,category,label\nC:/a.ply,nut,0\n", "line 2: the path of the scan is absolute: C:/a.ply"),
+        ("scan,category,label\nx\\a.ply,nut,0\n", "line 2: the path of the scan holds a backslash: x\\a.ply"),
+        ("scan,category,label\nx/../../a.ply,nut,0\n", "line 2: the path of the scan leads out of the folder: x/.."),
+        ("scan,category,label\nx/..,nut,0\n", "line 2: the path of the scan leads out of the folder: x/.."),
+        ("scan,category,label,mask\na.ply,nut,1,../m.npy\n", "line 2: the path of the mask leads out of the folder"),
+        ("scan,category,label,mask\na.ply,nut,1,/m.npy\n", "line 2: the path of the mask is absolute"),
+        ("scan,category,label\na.ply,nut,0\nx/../a.ply,lid,0\n", "line 3: names the scan of line 2 again"),
         (b"scan,category,label\n\xff,nut,0\n", "cannot be read"),
         ("", "line 1: lacks the column category, scan"),
     ],
@@ -191,6 +203,17 @@ def test_semicolons_separate_too(tmp_path):
 def test_a_broken_table_names_the_line(tmp_path, content, problem):
     path = table(tmp_path, content)
     assert refusal(own_parts_index, tmp_path).startswith(f"{path}: {problem}")
+
+
+def test_links_in_the_folder_may_lead_anywhere_and_dots_do_not_follow_them(tmp_path):
+    root = tmp_path / "parts"
+    write(tmp_path / "store" / "deep" / "a.ply")
+    write(root / "a.ply")
+    (root / "link").symlink_to(tmp_path / "store" / "deep")
+    table(root, "scan,category,label\nlink/a.ply,nut,0\nlink/../a.ply,nut,0\n")
+    index = own_parts_index(root)
+    assert index["scan_path"].tolist() == ["a.ply", "link/a.ply"]
+    assert all(read_row(root, row).points.shape == (180, 3) for _, row in index.iterrows())
 
 
 # --- masks
@@ -237,6 +260,29 @@ def test_masks_that_do_not_fit_are_refused(tmp_path, name, content, problem):
     assert problem in refusal(read_scan_mask, write(tmp_path / name, content), Scan(cloud()))
 
 
+@pytest.mark.parametrize(("name", "content"), [("a.ply", ply(mesh=True)), ("a.off", off()), ("a.obj", obj())])
+@pytest.mark.parametrize("mask", ["a_mask.npy", "a_mask.txt", "a_mask.png"])
+def test_masks_of_meshes_are_refused_whatever_their_size(tmp_path, name, content, mask):
+    folder = tmp_path / "nut" / "hole"
+    write(folder / name, content)
+    marked = np.arange(MESH_POINTS) < 100
+    write(folder / mask, {"y": numpy_bytes(marked), "t": text(marked[:, None]), "g": png()}[mask[-1]])
+    (row,) = (row for _, row in own_parts_index(tmp_path).iterrows())
+    assert refusal(read_row, tmp_path, row) == (
+        f"{folder / mask}: is a mask of single points, and those of the scan, a mesh, are sampled: they are not its "
+        "vertices; export the mesh as a cloud, and give the mask for its points"
+    )
+    (folder / mask).unlink()
+    assert read_row(tmp_path, own_parts_index(tmp_path).iloc[0]).mask is None
+
+
+def test_a_mesh_file_without_faces_takes_a_mask(tmp_path):
+    vertices = b"".join(line + b"\n" for line in obj().splitlines() if line.startswith(b"v "))
+    write(tmp_path / "nut" / "hole" / "a.obj", vertices)
+    write(tmp_path / "nut" / "hole" / "a_mask.npy", numpy_bytes(MARKED))
+    np.testing.assert_array_equal(read_row(tmp_path, own_parts_index(tmp_path).iloc[0]).mask, MARKED)
+
+
 # --- depth images
 
 
@@ -273,6 +319,18 @@ def test_a_camera_that_cannot_be_is_refused(tmp_path, camera, problem):
     assert problem in message
 
 
+def test_a_picture_named_as_a_scan_beside_it_is_no_scan(tmp_path, caplog):
+    folder = tmp_path / "nut" / "good"
+    write(folder / "a.ply")
+    write(folder / "A.png", png())
+    write(folder / "b.png", png())
+    assert list(own_parts_index(tmp_path)["scan_path"]) == ["nut/good/a.ply", "nut/good/b.png"]
+    problem = "1 pictures have the name of a scan beside them and no camera file"
+    assert f"{tmp_path}: {problem}, left out: nut/good/A.png" in caplog.messages
+    write_camera(folder)
+    assert len(own_parts_index(tmp_path)) == 3
+
+
 def test_a_depth_image_without_a_camera_says_so(tmp_path):
     assert "without a camera file a.json or camera.json" in refusal(read_scan, write(tmp_path / "a.png", png()))
     (tmp_path / "camera.json").write_text("{")
@@ -296,3 +354,210 @@ def test_assumptions_are_one_line():
         "extent 84 x 82.2 x 61: taken as it is; scores do not depend on the unit; the cameras look along +z"
     )
     assert assumptions(np.array([[1, 2, 3], [3, 4, 5], [2, 3, 4]])).startswith("median extent of 3 scans 2 x 3 x 4: ")
+
+
+# --- what lies where in the folders
+
+
+def found_in(root, splits=SPLITS):
+    index = own_parts_index(root, splits=splits)
+    return dict(zip(index["scan_path"], index["name"], strict=True))
+
+
+@pytest.mark.parametrize(
+    ("places", "names"),
+    [
+        (("good/a.ply", "bad/a.ply"), ("test/good/a", "test/bad/a")),
+        (("OK/a.ply", "nok/b.ply", "c.ply"), ("test/good/a", "test/nok/b", "test/good/c")),
+        (("normal/a.ply", "hole/deep/b.ply"), ("test/good/a", "test/hole/deep-b")),
+        (("train/good/a.ply", "test/hole/b.ply", "Val/c.ply"), ("train/good/a", "test/hole/b", "validation/good/c")),
+        (("xyz/a.tiff", "gt/a.png"), ("test/good/a",)),
+        (("train/good/a.ply", "good/b.ply", "hole/c.ply"), ("train/good/a", "test/good/b", "test/hole/c")),
+    ],
+)
+def test_labels_right_below_the_root_make_it_one_category(tmp_path, places, names):
+    root = tmp_path / "nuts"
+    for place in places:
+        write(root / place)
+    (root / "test_results").mkdir(parents=True)
+    assert sorted(found_in(root).values()) == sorted(f"nuts/{name}" for name in names)
+    for _, row in own_parts_index(root, splits=SPLITS).iterrows():
+        unknown = row["scan_path"] in ("c.ply", "Val/c.ply", "xyz/a.tiff")
+        assert unlabelled(root, row) == unknown
+
+
+def test_a_category_may_have_the_name_of_a_label(tmp_path):
+    root = tmp_path / "bad"
+    for place in ("good/a.ply", "bad/b.ply"):
+        write(root / place)
+    index = own_parts_index(root)
+    assert index["name"].tolist() == ["bad/test/bad/b", "bad/test/good/a"]
+    assert not any(unlabelled(root, row) for _, row in index.iterrows())
+
+
+@pytest.mark.parametrize("word", ["ok", "Normal", "GOOD"])
+def test_good_has_several_names_below_a_category_too(tmp_path, word):
+    write(tmp_path / "nut" / word / "a.ply")
+    (row,) = (row for _, row in own_parts_index(tmp_path).iterrows())
+    assert (row["name"], row["label"]) == ("nut/test/good/a", 0)
+    assert not read_row(tmp_path, row).mask.any()
+
+
+@pytest.mark.parametrize(
+    ("places", "problem"),
+    [
+        (("good/a.ply", "nut/good/b.ply"), "holds good at the top, and nut, which holds good as a category does"),
+        (("ok/a.ply", "nut/TRAIN/b.ply"), "holds ok at the top, and nut, which holds TRAIN as a category does"),
+        (("good/train/a.ply", "hole/b.ply"), "holds good, which holds train as a category does"),
+        (("test/nut/good/a.ply",), "holds test at the top, and test/nut, which holds good as a category does"),
+        (("train/a.ply", "nut/b.ply"), "holds train beside nut, which may be a category or a kind of defect"),
+        (("xyz/a.tiff", "nut/b.ply"), "holds xyz beside nut, which may be a category or a kind of defect"),
+    ],
+)
+def test_labels_beside_categories_are_refused(tmp_path, places, problem):
+    for place in places:
+        write(tmp_path / place)
+    assert refusal(own_parts_index, tmp_path).startswith(f"{tmp_path}: {problem}; put categories at the top")
+
+
+def test_scans_in_the_layout_of_mvtec_3d_ad(tmp_path, caplog):
+    folder = tmp_path / "nut" / "train" / "Hole"
+    write(folder / "XYZ" / "000.TIFF", tiff())
+    write(folder / "GT" / "000.PNG", png(MARKED.reshape(HEIGHT, WIDTH).astype(np.uint8)))
+    rgb = colours().reshape(HEIGHT, WIDTH, 3)
+    (folder / "Rgb").mkdir()
+    Image.fromarray(rgb).save(folder / "Rgb" / "000.png")
+    write(tmp_path / "nut" / "good" / "xyz" / "000.tiff", tiff())
+    assert found_in(tmp_path) == {
+        "nut/train/Hole/XYZ/000.TIFF": "nut/train/Hole/000", "nut/good/xyz/000.tiff": "nut/test/good/000",
+    }  # fmt: skip
+    assert not caplog.messages
+    scan = read_row(tmp_path, own_parts_index(tmp_path, splits=["train"]).iloc[0])
+    np.testing.assert_array_equal(scan.mask, MARKED.reshape(HEIGHT, WIDTH))
+    np.testing.assert_array_equal(scan.colors, rgb)
+    (tmp_path / "nut").rename(tmp_path / "bagel")
+    found_in(tmp_path)
+    assert caplog.messages == [f"{tmp_path}: looks like mvtec_3d_ad: use --dataset mvtec_3d_ad"]
+
+
+def test_letter_case_of_masks_and_colours_does_not_matter(tmp_path, caplog):
+    folder = tmp_path / "nut" / "hole"
+    write_camera(tmp_path)
+    for place in (
+        "a.PLY", "a_MASK.NPY", "B.ply", "b_mask.npy", "b.ply", "Masks/c.TXT", "C.Xyz", "d.PNG", "D_RGB.PNG", "gt/D.png",
+        "e.ply", "E.ply", "e_mask.npy", "f.ply", "F_mask.txt",
+    ):  # fmt: skip
+        write(folder / place)
+    index = own_parts_index(tmp_path).assign(
+        mask_path=lambda table: table["mask_path"].str.removeprefix("nut/hole/"),
+        color_path=lambda table: table["color_path"].str.removeprefix("nut/hole/"),
+    )
+    found = {row.scan_path.removeprefix("nut/hole/"): (row.mask_path, row.color_path) for row in index.itertuples()}
+    assert found == {
+        "a.PLY": ("a_MASK.NPY", ""), "B.ply": ("", ""), "b.ply": ("b_mask.npy", ""), "C.Xyz": ("Masks/c.TXT", ""),
+        "d.PNG": ("gt/D.png", "D_RGB.PNG"), "E.ply": ("", ""), "e.ply": ("e_mask.npy", ""),
+        "f.ply": ("F_mask.txt", ""),
+    }  # fmt: skip
+    assert not caplog.messages
+
+
+# --- nothing vanishes
+
+
+def test_files_that_look_like_scans_are_listed_readable_or_not(tmp_path):
+    for place in ("a.las", "b.LAZ", "c.png", "good/d.png", "good/e.ply", "good/README.txt", "good/t.csv",
+                  "good/.DS_Store", "good/Thumbs.db", "good/e.json"):  # fmt: skip
+        write(tmp_path / "nut" / place, png() if place.endswith("png") else None)
+    index = own_parts_index(tmp_path)
+    problems = {}
+    for _, row in index.iterrows():
+        with contextlib.suppress(InputError):
+            read_row(tmp_path, row)
+            continue
+        message = refusal(read_row, tmp_path, row)
+        problems[row["scan_path"]] = message.removeprefix(f"{tmp_path / row['scan_path']}: ")
+    las = "no installed library reads LAS and LAZ files; export it as .ply or .xyz"
+    depth = (
+        "is a depth image without a camera file {0}.json or camera.json; give numbers for fx, fy, cx, cy and "
+        "depth_scale, or take the image away if it is none"
+    )
+    assert problems == {
+        "nut/a.las": las, "nut/b.LAZ": las, "nut/c.png": depth.format("c"), "nut/good/d.png": depth.format("d"),
+    }  # fmt: skip
+
+
+def test_a_picture_without_a_camera_is_told_about_the_camera(tmp_path):
+    path = write(tmp_path / "nut" / "good" / "a.png")
+    Image.fromarray(colours().reshape(HEIGHT, WIDTH, 3)).save(path)
+    assert "without a camera file a.json or camera.json" in refusal(read_scan, path)
+
+
+def test_masks_and_colours_without_a_scan_are_one_warning(tmp_path, caplog):
+    for place in (
+        "nut/hole/a.ply", "nut/hole/a_mask.npy", "nut/hole/a_mask.txt", "nut/hole/b_MASK.npy", "nut/hole/c_rgb.png",
+        "nut/hole/gt/x.png", "nut/hole/gt/deep/y.npy", "nut/hole/gt/readme.md", "nut/dent/Masks/z.npy",
+        "nut/dent/xyz/0.tiff", "nut/dent/rgb/1.png", "nut/hole/part_rgb.ply", "nut/hole/face_mask.stl",
+        *(f"nut/far/gt/{number}.npy" for number in range(9)),
+    ):  # fmt: skip
+        write(tmp_path / place)
+    assert set(found_in(tmp_path)) == {
+        "nut/hole/a.ply", "nut/dent/xyz/0.tiff", "nut/hole/part_rgb.ply", "nut/hole/face_mask.stl",
+    }  # fmt: skip
+    names = "nut/dent/Masks/z.npy, nut/dent/rgb/1.png, " + ", ".join(f"nut/far/gt/{number}.npy" for number in range(8))
+    assert caplog.messages == [f"{tmp_path}: masks or images without a scan, left out: {names} and 6 more"]
+
+
+def test_scans_beside_categories_are_named(tmp_path, caplog):
+    write(tmp_path / "nut" / "good" / "a.ply")
+    for number in range(12):
+        write(tmp_path / f"{number:02d}.ply")
+    write(tmp_path / "00_mask.npy")
+    found_in(tmp_path)
+    names = ", ".join(f"{number:02d}.ply" for number in range(10))
+    assert f"{tmp_path}: 12 scans lie in no folder of a category, left out: {names} and 2 more" in caplog.messages
+
+
+def test_masks_in_a_folder_beside_loose_scans_are_theirs(tmp_path):
+    for place in ("nuts/a.ply", "nuts/masks/a.npy"):
+        write(tmp_path / place)
+    assert own_parts_index(tmp_path / "nuts")[["scan_path", "mask_path"]].values.tolist() == [["a.ply", "masks/a.npy"]]
+
+
+@pytest.mark.parametrize("method", ["iterdir", "is_dir"])
+def test_a_folder_that_cannot_be_looked_into_is_one_warning(tmp_path, monkeypatch, caplog, method):
+    for place in ("nut/good/a.ply", "nut/hole/b.ply", "lid/good/c.ply", "lid/good/masks/c.npy"):
+        write(tmp_path / place)
+    closed = [tmp_path / "nut" / "hole", tmp_path / "lid" / "good" / "masks"]
+    original = getattr(Path, method)
+
+    def guarded(path, *arguments):
+        if path in closed:
+            raise PermissionError(13, "Permission denied", str(path))
+        return original(path, *arguments)
+
+    monkeypatch.setattr(Path, method, guarded)
+    for _ in range(2):
+        caplog.clear()
+        assert set(found_in(tmp_path)) == {"nut/good/a.ply", "lid/good/c.ply"}
+        assert sorted(caplog.messages) == [
+            f"{path}: cannot be looked into (Permission denied) and is left out; check its permissions"
+            for path in sorted(closed)
+        ]
+
+
+def test_a_root_that_cannot_be_looked_into_is_an_error(tmp_path, monkeypatch):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    assert "the folder cannot be read (Permission denied)" in refusal(own_parts_index, tmp_path)
+
+
+def test_links_to_folders_are_warned_of(tmp_path, caplog):
+    write(tmp_path / "nut" / "good" / "a.ply")
+    (tmp_path / "nut" / "good" / "again").symlink_to(tmp_path / "nut")
+    (tmp_path / "lid").symlink_to(tmp_path / "nut")
+    assert set(found_in(tmp_path)) == {"nut/good/a.ply", "lid/good/a.ply"}
+    assert caplog.messages == [
+        f"{tmp_path}: 2 links to folders are not followed, left out: lid/good/again, nut/good/again"
+    ]

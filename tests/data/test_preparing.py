@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gsclip.data import preparing
+from gsclip.data import datasets, preparing
 from gsclip.data.datasets import DataSet
 from gsclip.data.index import INDEX_COLUMNS, read_index
 from gsclip.data.sample import Sample, Scan
@@ -68,6 +68,14 @@ def test_broken_scans_are_listed_and_the_others_go_on(prepare):
     assert rejected.loc[0, ["check", "problem", "remedy"]].tolist() == ["readable", "is broken", "scan it again"]
     with Pack(folder / "a.h5", Sample) as pack:
         assert "a/test/good/002" not in pack
+
+
+def test_gaps_of_published_data_sets_are_warned_of(prepare, monkeypatch, caplog):
+    counts = {("a", "test", "all"): 7, ("c", "test", "all"): 5}
+    monkeypatch.setattr(datasets, "OFFICIAL_COUNTS", {"procedural": counts})
+    prepare()
+    warnings = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    assert warnings == ["procedural is not complete here: a/test 3 of 7"]
 
 
 def test_too_many_rejected_scans_fail_the_stage(prepare):

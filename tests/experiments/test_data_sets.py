@@ -40,6 +40,7 @@ def test_every_data_set_with_a_folder_can_be_the_other_one(params, tmp_path, cap
     assert list(encoded.index["name"]) == ["vase0/test/bulge/vase0_bulge0", "vase0/test/good/vase0_positive0"]
     assert encoded.tested(()).equals(encoded.index)
     assert "render.cameras" not in caplog.text
+    assert "anomaly_shapenet is not complete here: ashtray0/test missing, " in caplog.text
     with Pack(encoded.folders.features / "vase0.tokens.h5", ViewTokens) as tokens:
         assert sorted(tokens.names) == sorted(encoded.index["name"])
     again = other_data_set(params, backbone, tmp_path / "work")

@@ -112,6 +112,33 @@ def test_points_of_all_samples_count_together(detector, samples, tmp_path):
     assert config.threshold == pytest.approx(0.5)
 
 
+def test_all_points_of_a_thinned_cloud_count_each_with_its_own_ground_truth(detector, samples, tmp_path):
+    thinned = {}
+    for name, sample in samples.items():
+        # Nine points of the scan are near each kept one on the good surface, two on a defect: one of them defective.
+        nearest = np.repeat(np.arange(len(sample.points)), np.where(sample.mask, 2, 9)).astype(np.int32)
+        truth = sample.mask[nearest] & (np.arange(len(nearest)) % 2 == 0)
+        thinned[name] = dataclasses.replace(
+            sample, pixels=None, grid=None, grid_mask=None, nearest=nearest, scan_mask=truth
+        )
+
+    def noisy(sample):
+        noise = np.random.default_rng(len(sample.points)).normal(scale=0.25, size=len(sample.points))
+        return np.clip(ground_truth(sample) + noise, 0, 1).astype(np.float32)
+
+    replaced = told(detector, thinned, noisy)
+    config = calibrate(replaced, packed(detector, thinned, tmp_path), index_of(samples), list(samples)).config
+    scores = np.concatenate([sample.spread(noisy(sample)) for sample in thinned.values()])
+    truth = np.concatenate([sample.scan_mask for sample in thinned.values()])
+    threshold, _ = best_f1_threshold(truth, scores)
+    assert config.point_threshold == pytest.approx(threshold, abs=2 / BINS)
+    kept = np.concatenate([noisy(sample) for sample in thinned.values()])
+    of_kept, _ = best_f1_threshold(np.concatenate([sample.mask for sample in thinned.values()]), kept)
+    assert abs(of_kept - threshold) > 0.01  # the kept points alone would say something else
+    medians = [np.median(sample.spread(noisy(sample))) for sample in thinned.values()]
+    assert config.score_range == pytest.approx((np.median(medians), scores.max()))
+
+
 def test_samples_without_ground_truth_and_without_defective_points_give_no_point_threshold(detector, samples, tmp_path):
     unknown = {name: dataclasses.replace(sample, mask=None) for name, sample in samples.items()}
     hidden = {name: dataclasses.replace(sample, mask=np.zeros_like(sample.mask)) for name, sample in samples.items()}

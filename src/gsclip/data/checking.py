@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
 import pandas as pd
@@ -15,8 +15,9 @@ from gsclip.data import checks, own_parts
 from gsclip.data.datasets import DATASETS, completeness, listing
 from gsclip.data.preparation import DEFAULT_SCAN_PARAMS, prepare_sample
 from gsclip.data.sample import Scan
-from gsclip.errors import GsclipError, InputError, unexpected
+from gsclip.errors import GsclipError, InputError, printable, unexpected
 from gsclip.parallel import ordered_map
+from gsclip.params import ScanParams
 
 _SPLITS = ("train", "validation", "test")
 
@@ -27,6 +28,7 @@ class Checked:
 
     Attributes:
         problems: columns of :data:`gsclip.data.checks.REJECTED_COLUMNS`, a row each; several of one scan are possible.
+            Paths are relative to the data set's folder where they lie in it.
         counts: columns ``category``, ``split``, ``defect``, ``found``, ``usable`` and ``official`` (missing where not
             known).
         assumptions: one line each.
@@ -54,49 +56,62 @@ class _Row:
     without_mask: bool = False
 
 
-def check_dataset(root: Path, dataset: str, workers: int | None = None) -> Checked:
+def check_dataset(
+    root: Path, dataset: str, workers: int | None = None, params: ScanParams = DEFAULT_SCAN_PARAMS
+) -> Checked:
     """Run all checks on all scans of a folder: every split, good and defective ones.
 
     Args:
         root: folder of the data set.
         dataset: name in :mod:`gsclip.data.datasets`; one that lies in a folder.
         workers: processes; as many as cores by default.
+        params: how a scan becomes a sample.
 
     Raises:
         InputError: when the data set cannot be listed.
     """
     index, notes = _whole_index(root, dataset)
     rows = [row for _, row in index.iterrows()]
-    check = functools.partial(_check_row, functools.partial(_read, str(root)))
+    check = functools.partial(_check_row, functools.partial(_read, str(root)), params)
     results = ordered_map(check, rows, workers) if workers != 1 else map(check, rows)
-    problems: list[dict[str, str]] = []
-    seen: dict[str, str] = {}
-    usable: dict[str, bool] = {}
-    extents: list[np.ndarray] = []
+    problems: dict[str, list[GsclipError]] = {}
+    duplicates = checks.Duplicates()
+    extents: dict[str, np.ndarray] = {}
     organised = without_mask = 0
     for row, result in zip(tqdm(rows, desc="check", unit="scan", mininterval=5), results, strict=True):
-        found = list(result.problems)
-        if result.fingerprint:
-            first = seen.setdefault(result.fingerprint, row["scan_path"])
-            if first != row["scan_path"]:
-                found.append(checks.duplicate_of(first, row["name"]))
-        problems += [checks.rejected_row(row["name"], row["scan_path"], problem) for problem in found]
-        usable[row["name"]] = not found
-        extents += [result.extent] if result.extent is not None else []
+        problems[row["name"]] = result.problems
+        if result.extent is not None:
+            duplicates.add(result.fingerprint, row["name"], row["scan_path"], row["label"])
+            extents[row["name"]] = result.extent
         organised += result.organised
         without_mask += result.without_mask
-    assumptions = [own_parts.assumptions(np.array(extents))] if extents else []
+    for name, error in duplicates.errors().items():
+        problems[name] = [error]
+        del extents[name]
+    told = [
+        checks.rejected_row(row["name"], row["scan_path"], problem) for row in rows for problem in problems[row["name"]]
+    ]
+    for entry in told:
+        entry["path"] = _relative(entry["path"], root)
+    assumptions = [own_parts.assumptions(np.array([*extents.values()]))] if extents else []
     if organised:
-        assumptions.append(f"{organised} scans are organised: a table under the part, if any, is removed")
+        kept = "every measured point is kept" if params.background == "none" else "a table, if any, is removed"
+        assumptions.append(f"{organised} scans are organised: {kept}")
     if without_mask:
         assumptions.append(f"{without_mask} defective scans have no mask: the place of their defect is not known")
     loose = sum(own_parts.unlabelled(root, row) for row in rows) if dataset == own_parts.DATASET else 0
     if loose:
         assumptions.append(f"{loose} scans have no label: counted as good, without ground truth")
-    counts = completeness(dataset, index)
-    good = index[index["name"].map(usable)]
+    counts = completeness(dataset, index, _SPLITS)
+    good = index[[not problems[name] for name in index["name"]]]
     counts.insert(4, "usable", [_count(good, str(row.defect), row.category, row.split) for row in counts.itertuples()])
-    return Checked(checks.rejected_table(problems), counts, assumptions + notes)
+    return Checked(checks.rejected_table(told), counts, assumptions + notes)
+
+
+def _relative(path: str, root: Path) -> str:
+    """Path of an error relative to a folder, with slashes; as it is where it does not lie in it."""
+    inside = PurePath(path).is_relative_to(printable(root))
+    return PurePath(path).relative_to(printable(root)).as_posix() if inside else path
 
 
 def _whole_index(root: Path, dataset: str) -> tuple[pd.DataFrame, list[str]]:
@@ -128,7 +143,7 @@ def _read(root: str, row: pd.Series) -> Scan:
     return DATASETS[row["dataset"]].read(root, row, 0)
 
 
-def _check_row(read: Callable[[pd.Series], Scan], row: pd.Series) -> _Row:
+def _check_row(read: Callable[[pd.Series], Scan], params: ScanParams, row: pd.Series) -> _Row:
     try:
         scan = read(row)
     except Exception as error:  # one broken scan never stops a batch
@@ -137,7 +152,7 @@ def _check_row(read: Callable[[pd.Series], Scan], row: pd.Series) -> _Row:
     extent = None
     if not found:
         try:
-            sample = prepare_sample(scan, row["name"], params=DEFAULT_SCAN_PARAMS)
+            sample = prepare_sample(scan, row["name"], params=params)
             extent = np.ptp(sample.points.astype(np.float64), axis=0)
         except Exception as error:  # as above
             found.append(checks.named(unexpected(row["name"], error), checks.PREPARATION))

@@ -14,14 +14,15 @@ scale          has coordinates that 32 bit numbers can hold and tell apart
 extent         does not lie on one line, or in one place
 coplanar       does not lie in one plane
 mask           has a mask that agrees with its label
-duplicate      is not the same as another one of the data set
+duplicate      is not the same as another one of the data set; see :class:`Duplicates`
 =============  ================================================================================================
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 
 import numpy as np
@@ -193,9 +194,46 @@ def fingerprint(scan: Scan) -> str:
     return digest.hexdigest()
 
 
-def duplicate_of(first: str, where: str) -> InputError:
-    """What is wrong with a scan whose :func:`fingerprint` is that of ``first``."""
-    return InputError(where, f"holds the same points as {first}", "keep one of them", DUPLICATE)
+class Duplicates:
+    """Finds scans with the same points; memory grows with the number of scans alone.
+
+    Scans come one after the other, with :meth:`add`: those that pass all other checks, in the order of the index. Of
+    scans with the same points and the same label the first stays. Where the labels differ, it is not known which one is
+    right: none of them stays.
+    """
+
+    def __init__(self) -> None:
+        self._alike: dict[str, list[tuple[str, str, int]]] = defaultdict(list)
+
+    def add(self, fingerprint: str, name: str, path: str, label: int) -> bool:
+        """Take in a scan; false where it does not stay. One that came first may be found by :meth:`errors` later.
+
+        Args:
+            fingerprint: of the scan, by :func:`fingerprint`.
+            name: of the sample.
+            path: of the scan, for messages of others.
+            label: 0 or 1.
+        """
+        alike = self._alike[fingerprint]
+        alike.append((name, path, label))
+        return len(alike) == 1
+
+    def errors(self) -> dict[str, InputError]:
+        """What is wrong with each scan, by name, that does not stay among those that have come."""
+        return {name: error for alike in self._alike.values() for name, error in _duplicate_errors(alike)}
+
+
+def _duplicate_errors(alike: Sequence[tuple[str, str, int]]) -> Iterator[tuple[str, InputError]]:
+    """Names and errors, from names, paths and labels of scans with the same points."""
+    first = {label: path for _, path, label in reversed(alike)}
+    if len(first) == 1:
+        for name, _, label in alike[1:]:
+            yield name, InputError(name, f"holds the same points as {first[label]}", "keep one of them", DUPLICATE)
+        return
+    for name, _, label in alike:
+        problem = f"holds the same points as {first[1 - label]}, which counts as {'good' if label else 'defective'}"
+        remedy = "find out which of the two labels is right, and take the other scan away"
+        yield name, InputError(name, problem, remedy, DUPLICATE)
 
 
 def named(error: GsclipError, check: str) -> GsclipError:

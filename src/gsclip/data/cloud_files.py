@@ -4,23 +4,27 @@ Written out here, since files come from anywhere: whatever their bytes are, the 
 :class:`ValueError`, no memory is taken for what a header promises and the file does not hold, and nothing leaves the
 interpreter. Libraries of the usual kind crash on damaged files, or return what the memory held before.
 
+Text becomes numbers line by line: at its largest, the memory taken is four times the file where coordinates have six
+digits, and ten times where all numbers have one. What holds more than :data:`MAX_POINTS` points, rows or triangles is
+refused at the first one too many.
+
 Formats: PLY (Turk, 1994), PCD 0.7 (Point Cloud Library), OBJ (Wavefront), OFF (Geomview), STL (3D Systems).
 """
 
 from __future__ import annotations
 
-import io
 import itertools
 import re
 import struct
+from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-MAX_POINTS = 50_000_000  # of one scan: an organised scan of 7000 x 7000
+MAX_POINTS = 50_000_000  # of one scan: an organised scan of 7000 x 7000; likewise triangles of a mesh
 _MAX_HEADER = 100_000  # bytes
-_CHUNK = 100_000  # rows of text that are parsed at a time
+_BLOCK = 2**17  # bytes of text that are split into lines at a time, and the longest line
 _PLY_TYPES = {
     **dict.fromkeys(("char", "int8"), "i1"),
     **dict.fromkeys(("uchar", "uint8"), "u1"),
@@ -39,6 +43,10 @@ class IncompleteError(ValueError):
     """The file ends before what it promises, or some of its rows hold no points; ``args``: problem and remedy."""
 
 
+class TooManyError(ValueError):
+    """More points, rows or triangles than :data:`MAX_POINTS`; ``args``: problem and remedy."""
+
+
 class ColorError(ValueError):
     """Colours out of range; ``args``: problem and remedy."""
 
@@ -50,12 +58,14 @@ class Cloud:
     Attributes:
         points: (n, 3) float64, in the file's unit; values that are not finite stay.
         colors: (n, 3) float64 RGB in 0..1, or ``None``.
-        triangles: (m, 3) int64 rows of ``points``; polygons are cut into fans. ``None`` for clouds.
+        triangles: (m, 3) int32 or int64 rows of ``points``; polygons are cut into fans. ``None`` for clouds.
+        grid: (h, w) of an organised cloud, whose rows are those of the grid one after the other; else ``None``.
     """
 
     points: np.ndarray
     colors: np.ndarray | None = None
     triangles: np.ndarray | None = None
+    grid: tuple[int, int] | None = None
 
 
 def parse(content: bytes, extension: str) -> Cloud:
@@ -69,7 +79,8 @@ def parse(content: bytes, extension: str) -> Cloud:
         At least one point; triangles name points that are there.
 
     Raises:
-        ValueError: when the bytes are no such file; :class:`IncompleteError` and :class:`ColorError` say more.
+        ValueError: when the bytes are no such file; :class:`IncompleteError`, :class:`TooManyError` and
+            :class:`ColorError` say more.
     """
     try:
         with np.errstate(all="ignore"):  # what is not finite stays so, without a warning
@@ -78,10 +89,10 @@ def parse(content: bytes, extension: str) -> Cloud:
         raise ValueError(f"no {extension[1:].upper()} file") from error
     triangles = cloud.triangles if cloud.triangles is not None and len(cloud.triangles) else None
     if triangles is not None and not (triangles.min() >= 0 and triangles.max() < len(cloud.points)):
-        raise IncompleteError("has faces between vertices that it does not hold", "export it again")
+        raise _no_vertices()
     if len(cloud.points) == 0:
         raise ValueError("no points")
-    return Cloud(cloud.points, cloud.colors, triangles)
+    return Cloud(cloud.points, cloud.colors, triangles, cloud.grid)
 
 
 # --- PLY
@@ -124,14 +135,15 @@ def _parse_ply(content: bytes) -> Cloud:
             problem = f"ends before the {vertices} points that it promises" if name == "vertex" else "ends too early"
             raise IncompleteError(problem, "copy or export it again") from error
         if name == "vertex":
+            _check_number(count)
             columns = values
         elif name == "face":
             triangles = lists.get("vertex_indices", lists.get("vertex_index"))
-    points = np.stack([columns[axis].astype(np.float64) for axis in "xyz"], axis=1)
+    points = _stack([columns[axis] for axis in "xyz"])
     colors = None
     if all(name in columns for name in ("red", "green", "blue")):
         channels = [columns[name] for name in ("red", "green", "blue")]
-        colors = _unit_colors(np.stack([channel.astype(np.float64) for channel in channels], axis=1), channels[0].dtype)
+        colors = _unit_colors(_stack(channels), channels[0].dtype)
     return Cloud(points, colors, triangles)
 
 
@@ -148,7 +160,7 @@ def _ply_text(content: bytes, start: int) -> _PlyReader:
         if all(item.length_kind is None for item in properties):
             table = _table(rows, len(properties), count)
             return {item.name: _typed(table[:, column], item.kind) for column, item in enumerate(properties)}, {}
-        faces: dict[str, list[tuple[int, int, int]]] = {item.name: [] for item in properties if item.length_kind}
+        faces = {item.name: _Fans() for item in properties if item.length_kind}
         found = 0
         for line in itertools.islice(rows, count):
             found += 1
@@ -162,10 +174,11 @@ def _ply_text(content: bytes, start: int) -> _PlyReader:
                     if len(values) < length:
                         raise EOFError
                     # Texture coordinates and the like are lists, too, of other numbers.
-                    faces[item.name] += _fan([int(value) for value in values] if item.kind[0] in "iu" else [])
+                    if item.kind[0] in "iu":
+                        faces[item.name].add([int(value) for value in values])
         if found < count:
             raise EOFError
-        return {}, {name: _triangles(fans) for name, fans in faces.items()}
+        return {}, {name: fans.triangles() for name, fans in faces.items()}
 
     return read
 
@@ -191,7 +204,7 @@ def _ply_binary(body: memoryview, order: str) -> _PlyReader:
             position += count * even.dtype.itemsize
             lists = {item.name: even[item.name] for item in properties if item.length_kind and item.kind[0] in "iu"}
             return {}, {name: _fans(values.astype(np.int64)) for name, values in lists.items()}
-        faces: dict[str, list[tuple[int, int, int]]] = {item.name: [] for item in properties if item.length_kind}
+        faces = {item.name: _Fans() for item in properties if item.length_kind}
         for _ in range(count):
             for item in properties:
                 kind = np.dtype(order + item.kind)
@@ -205,8 +218,8 @@ def _ply_binary(body: memoryview, order: str) -> _PlyReader:
                 values = _numbers(body, position, order + item.kind, length)
                 position += length * kind.itemsize
                 if item.kind[0] in "iu":
-                    faces[item.name] += _fan(values.tolist())
-        return {}, {name: _triangles(fans) for name, fans in faces.items()}
+                    faces[item.name].add(values.tolist())
+        return {}, {name: fans.triangles() for name, fans in faces.items()}
 
     return read
 
@@ -280,7 +293,8 @@ def _parse_pcd(content: bytes) -> Cloud:
                 field = np.dtype({"names": ["value"], "formats": [kind], "offsets": [offset], "itemsize": row})
                 columns[name] = np.frombuffer(body, field, count)["value"]
             offset += size
-    points = np.stack([columns[axis].astype(np.float64) for axis in "xyz"], axis=1)
+    _check_number(count)
+    points = _stack([columns[axis] for axis in "xyz"])
     packed = columns.get("rgb", columns.get("rgba"))
     colors = None
     if packed is not None and packed.dtype == np.float64:  # of a text: the number whose four bytes are the colour
@@ -289,7 +303,8 @@ def _parse_pcd(content: bytes) -> Cloud:
     if packed is not None and packed.dtype.itemsize == 4:
         bits = np.ascontiguousarray(packed).view(np.uint32)
         colors = np.stack([bits >> shift & 255 for shift in (16, 8, 0)], axis=1) / 255
-    return Cloud(points, colors)
+    height, width = (_count(fields.get(name, ["0"])[0]) for name in ("HEIGHT", "WIDTH"))
+    return Cloud(points, colors, grid=(height, width) if height > 1 and height * width == count else None)
 
 
 def _decompress(body: memoryview, expected: int) -> memoryview:
@@ -335,22 +350,28 @@ def _parse_pts(content: bytes) -> Cloud:
 
 
 def _parse_obj(content: bytes) -> Cloud:
-    vertices: list[list[float]] = []
-    fans: list[tuple[int, int, int]] = []
+    places, channels = array("d"), array("d")
+    fans = _Fans()
+    count = colored = 0
     for line in _lines(content, 0):
         tokens = line.split()
         if tokens[0] == b"v":
-            vertices.append([float(token) for token in tokens[1:7]])
+            count += 1
+            _check_number(count)
+            values = [float(token) for token in tokens[1:7]]
+            if len(values) < 3:
+                raise ValueError("no vertex")
+            places.extend(values[:3])
+            if len(values) == 6 and colored == count - 1:  # colours count where every vertex has one
+                colored = count
+                channels.extend(values[3:])
         elif tokens[0] == b"f":
             corners = [int(token.split(b"/")[0]) for token in tokens[1:]]
             if 0 in corners:
-                raise IncompleteError("has faces between vertices that it does not hold", "export it again")
-            fans += _fan([corner - 1 if corner > 0 else len(vertices) + corner for corner in corners])
-    colored = bool(vertices) and all(len(vertex) == 6 for vertex in vertices)
-    table = np.array([vertex if colored else vertex[:3] for vertex in vertices], dtype=np.float64)
-    table = table.reshape(len(vertices), 6 if colored else 3)
-    colors = _unit_colors(table[:, 3:], np.dtype(np.float64)) if colored else None
-    return Cloud(np.ascontiguousarray(table[:, :3]), colors, _triangles(fans))
+                raise _no_vertices()
+            fans.add([corner - 1 if corner > 0 else count + corner for corner in corners])
+    colors = _unit_colors(_rows_of(channels, 3), np.dtype(np.float64)) if count and colored == count else None
+    return Cloud(_rows_of(places, 3), colors, fans.triangles())
 
 
 def _parse_off(content: bytes) -> Cloud:
@@ -361,7 +382,7 @@ def _parse_off(content: bytes) -> Cloud:
     counts = first[1:] or next(rows).split(b"#")[0].split()
     count, faces = (_count(value.decode("latin-1")) for value in counts[:2])
     table = _table(rows, None, count)
-    fans: list[tuple[int, int, int]] = []
+    fans = _Fans()
     found = 0
     for line in itertools.islice(rows, faces):
         tokens = line.split(b"#")[0].split()
@@ -369,14 +390,14 @@ def _parse_off(content: bytes) -> Cloud:
         if len(tokens) <= length:
             break
         found += 1
-        fans += _fan([int(token) for token in tokens[1 : 1 + length]])
+        fans.add([int(token) for token in tokens[1 : 1 + length]])
     if found < faces:
         raise IncompleteError(f"ends before the {faces} faces that it promises", "copy or export it again")
     colors = None
     if b"C" in first[0] and table.shape[1] >= 6:
         values = table[:, 6:9] if b"N" in first[0] and table.shape[1] >= 9 else table[:, 3:6]
         colors = _unit_colors(values, np.dtype(np.float64))
-    return Cloud(np.ascontiguousarray(table[:, :3]), colors, _triangles(fans))
+    return Cloud(np.ascontiguousarray(table[:, :3]), colors, fans.triangles())
 
 
 _STL_FACET = np.dtype([("normal", "<f4", (3,)), ("corners", "<f4", (9,)), ("attribute", "<u2")])
@@ -386,19 +407,28 @@ def _parse_stl(content: bytes) -> Cloud:
     promised = struct.unpack_from("<I", content, 80)[0] if len(content) >= 84 else 0
     body = len(content) - 84
     if content[:5].lower() == b"solid" and body != promised * _STL_FACET.itemsize:
-        rows = [line.split() for line in _lines(content, 0)]
-        corners = [[float(token) for token in row[1:4]] for row in rows if row[0].lower() == b"vertex"]
-        if not corners or len(corners) % 3 or rows[-1][0].lower() != b"endsolid":
+        places, count, last = array("d"), 0, b""
+        for line in _lines(content, 0):
+            row = line.split(maxsplit=4)
+            last = row[0].lower()
+            if last == b"vertex":
+                count += 1
+                _check_number(count)
+                places.extend([float(token) for token in row[1:4]])
+                if len(places) != 3 * count:
+                    raise ValueError("no vertex")
+        if not count or count % 3 or last != b"endsolid":
             raise IncompleteError("ends within a solid", "copy or export it again")
-        points = np.array(corners, dtype=np.float64).reshape(-1, 3)
+        points = _rows_of(places, 3)
     else:
         if not promised:
             raise ValueError("no facets")
         if body < promised * _STL_FACET.itemsize:
             raise IncompleteError(f"ends before the {promised} facets that it promises", "copy or export it again")
+        _check_number(3 * promised)
         facets = np.frombuffer(content, _STL_FACET, promised, 84)
         points = facets["corners"].reshape(-1, 3).astype(np.float64)
-    return Cloud(points, None, np.arange(len(points)).reshape(-1, 3))
+    return Cloud(points, None, np.arange(len(points), dtype=np.int32).reshape(-1, 3))
 
 
 PARSERS: dict[str, Callable[[bytes], Cloud]] = {
@@ -450,15 +480,23 @@ def _count(text: str) -> int:
 
 
 def _lines(content: bytes, start: int) -> Iterator[bytes]:
-    """Lines from ``start`` on, without comments and empty ones; commas and semicolons separate as blanks do."""
-    file = io.BytesIO(content)
-    file.seek(start)
-    for line in file:
-        # Old Macintosh exports end lines by \r alone.
-        for part in line.split(b"\r"):
-            text = part.translate(_SEPARATORS).strip()
+    """Lines from ``start`` on, without comments and empty ones; commas and semicolons separate as blanks do.
+
+    Raises:
+        ValueError: when a line is longer than :data:`_BLOCK`.
+    """
+    while start < len(content):
+        end = start + _BLOCK
+        if end < len(content):
+            # Old Macintosh exports end lines by \r alone.
+            end = max(content.rfind(b"\n", start, end), content.rfind(b"\r", start, end)) + 1
+            if not end:
+                raise ValueError("a line without end")
+        for line in content[start:end].translate(_SEPARATORS).splitlines():
+            text = line.strip()
             if text and not text.startswith((b"#", b"//")):
                 yield text
+        start = end
 
 
 def _table(lines: Iterator[bytes], columns: int | None, promised: int | None = None) -> np.ndarray:
@@ -475,34 +513,50 @@ def _table(lines: Iterator[bytes], columns: int | None, promised: int | None = N
     Raises:
         ValueError: when there are rows, and none holds three numbers.
         IncompleteError: when rows are missing, or some hold no numbers, or fewer or more than the others.
+        TooManyError: when there are too many.
     """
-    lines = lines if promised is None else itertools.islice(lines, promised)
-    blocks: list[np.ndarray] = []
+    numbers = array("d")
     total = good = 0
-    while chunk := list(itertools.islice(lines, _CHUNK)):
-        total += len(chunk)
-        rows = [line.split() for line in chunk]
-        if columns is None:
-            columns = next((len(row) for row in rows if len(row) >= 3), None)
-        if columns is None:
+    for line in lines if promised is None else itertools.islice(lines, promised):
+        total += 1
+        _check_number(total)
+        tokens = line.split()
+        if columns is None and len(tokens) >= 3:
+            columns = len(tokens)
+        if len(tokens) != columns:
             continue
         try:
-            if any(len(row) != columns for row in rows):
-                raise ValueError("uneven rows")
-            block = np.array([float(token) for row in rows for token in row], dtype=np.float64)
+            numbers.extend(map(float, tokens))
         except ValueError:
-            numbers = [row for row in map(_floats, rows) if len(row) == columns]
-            block = np.array(numbers, dtype=np.float64)
-        block = block.reshape(-1, columns)
-        good += len(block)
-        blocks.append(block)
+            del numbers[good * columns :]
+            continue
+        good += 1
     if total and not good:
         raise ValueError("no row of numbers")
     if promised is not None and total < promised:
         raise IncompleteError(f"ends before the {promised} points that it promises", "copy or export it again")
     if good < total:
         raise IncompleteError(f"only {good} of {total} rows hold points", "export it again")
-    return np.concatenate(blocks) if blocks else np.empty((0, columns or 3))
+    return _rows_of(numbers, columns or 3)
+
+
+def _rows_of(numbers: array[float], columns: int) -> np.ndarray:
+    """(n, columns) view of numbers."""
+    return np.frombuffer(numbers, numbers.typecode).reshape(-1, columns) if numbers else np.empty((0, columns))
+
+
+def _stack(columns: Sequence[np.ndarray]) -> np.ndarray:
+    """(n, columns) float64."""
+    table = np.empty((len(columns[0]), len(columns)))
+    for place, column in enumerate(columns):
+        table[:, place] = column
+    return table
+
+
+def _check_number(count: int) -> None:
+    """Raise TooManyError where there are more points, rows or triangles than :data:`MAX_POINTS`."""
+    if count > MAX_POINTS:
+        raise TooManyError(f"has more than {MAX_POINTS:,} points, rows or triangles", "thin it out")
 
 
 def _floats(tokens: Sequence[bytes]) -> list[float]:
@@ -542,9 +596,38 @@ def _unit_colors(values: np.ndarray, kind: np.dtype) -> np.ndarray:
     return values / top
 
 
-def _fan(corners: Sequence[int]) -> list[tuple[int, int, int]]:
-    """Triangles of a polygon, all at its first corner."""
-    return [(corners[0], corners[place], corners[place + 1]) for place in range(1, len(corners) - 1)]
+class _Fans:
+    """Triangles of polygons, each cut into a fan at its first corner."""
+
+    def __init__(self) -> None:
+        self._corners = array("i")
+
+    def add(self, corners: Sequence[int]) -> None:
+        """Add one polygon.
+
+        Raises:
+            TooManyError: when the triangles become too many.
+            IncompleteError: when a corner is no vertex that a file can hold.
+        """
+        sides = len(corners)
+        _check_number(len(self._corners) // 3 + sides - 2)
+        try:
+            if sides == 3:
+                self._corners.extend(corners)
+            for place in range(1, sides - 1) if sides > 3 else ():
+                self._corners.extend((corners[0], corners[place], corners[place + 1]))
+        except OverflowError as error:
+            raise _no_vertices() from error
+
+    def triangles(self) -> np.ndarray:
+        """(m, 3) int32."""
+        if not self._corners:
+            return np.empty((0, 3), dtype=np.int32)
+        return np.frombuffer(self._corners, np.int32).reshape(-1, 3)
+
+
+def _no_vertices() -> IncompleteError:
+    return IncompleteError("has faces between vertices that it does not hold", "export it again")
 
 
 def _fans(polygons: np.ndarray) -> np.ndarray:
@@ -552,9 +635,6 @@ def _fans(polygons: np.ndarray) -> np.ndarray:
     sides = polygons.shape[1]
     if sides < 3:
         return np.empty((0, 3), dtype=np.int64)
+    _check_number(len(polygons) * (sides - 2))
     cut = [polygons[:, [0, place, place + 1]] for place in range(1, sides - 1)]
     return np.stack(cut, axis=1).reshape(-1, 3)
-
-
-def _triangles(fans: Sequence[tuple[int, int, int]]) -> np.ndarray:
-    return np.array(fans, dtype=np.int64).reshape(-1, 3)

@@ -13,7 +13,7 @@ import pandas as pd
 
 from gsclip.data import anomaly_shapenet, eyecandies, mvtec3d, own_parts, real3d_ad
 from gsclip.data.index import validate_index
-from gsclip.data.official import ABNORMAL, ALL, GOOD, OFFICIAL_COUNTS
+from gsclip.data.official import ABNORMAL, ALL, GOOD, OFFICIAL_COUNTS, OFFICIAL_PLACES
 from gsclip.data.procedural import dataset as procedural
 from gsclip.data.procedural.families import FAMILIES, categories
 from gsclip.data.sample import Scan
@@ -77,21 +77,26 @@ def listing(dataset: str) -> Listing:
     return found
 
 
-def completeness(dataset: str, index: pd.DataFrame) -> pd.DataFrame:
+def completeness(dataset: str, index: pd.DataFrame, whole: Sequence[str] = ()) -> pd.DataFrame:
     """Compare what is there with the official data set.
 
     Args:
         dataset: its name.
-        index: as listed; categories and splits that it lacks altogether are taken not to be asked for.
+        index: as listed.
+        whole: splits that were asked for in all categories: those that ``index`` lacks altogether are in the table,
+            with 0 found. Of other splits, what ``index`` lacks is taken not to be asked for.
 
     Returns:
         Columns ``category``, ``split``, ``defect``, ``found`` and ``official`` (Int64, missing where the number is not
-        known for certain). One row for each kind of defect that is there, and in each split the sums ``abnormal``,
-        where it can hold any, and ``all``. An incomplete copy has ``found`` below ``official``.
+        known for certain, as for each kind of defect). One row for each kind of defect that is there, and in each split
+        the sums ``abnormal``, where it can hold any, and ``all``. An incomplete copy has ``found`` below ``official``.
     """
     official = OFFICIAL_COUNTS.get(dataset, {})
+    categories, splits = OFFICIAL_PLACES.get(dataset, ((), ()))
+    listed = list(index[["category", "split"]].drop_duplicates().itertuples(index=False, name=None))
+    expected = [(category, split) for category in categories for split in splits if split in whole]
     rows = []
-    for category, split in index[["category", "split"]].drop_duplicates().itertuples(index=False):
+    for category, split in [*listed, *(place for place in expected if place not in listed)]:
         members = index[(index["category"] == category) & (index["split"] == split)]
         counts = members["defect"].value_counts().to_dict()
         known = {defect for name, part, defect in official if (name, part) == (category, split)}
@@ -108,13 +113,22 @@ def completeness(dataset: str, index: pd.DataFrame) -> pd.DataFrame:
     return table.astype({"found": "int64", "official": "Int64"})
 
 
-def warn_of_gaps(dataset: str, index: pd.DataFrame) -> None:
-    """Log one warning that names the categories and splits with fewer samples than the official data set."""
-    table = completeness(dataset, index)
-    sums = table[table["defect"] == ALL].dropna()
-    short = sums[sums["found"] < sums["official"]]
+def warn_of_gaps(dataset: str, index: pd.DataFrame, whole: Sequence[str] = ()) -> None:
+    """Log one warning that names the categories and splits with fewer samples than the official data set.
+
+    Args:
+        dataset: its name.
+        index: as listed.
+        whole: splits that were asked for in all categories; see :func:`completeness`.
+    """
+    table = completeness(dataset, index, whole)
+    sums = table[table["defect"] == ALL]
+    short = sums[(sums["found"] < sums["official"].fillna(1))]
     if len(short):
-        places = [f"{row.category}/{row.split} {row.found} of {row.official}" for row in short.itertuples()]
+        places = [
+            f"{row.category}/{row.split} {'missing' if row.found == 0 else f'{row.found} of {row.official}'}"
+            for row in short.itertuples()
+        ]
         _log.warning("%s is not complete here: %s", dataset, ", ".join(places))
 
 

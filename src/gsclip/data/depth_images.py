@@ -80,12 +80,12 @@ def read_depth(path: Path) -> np.ndarray:
     from gsclip.data.scan_files import open_image
 
     image = open_image(path, "depth image")
-    if image.mode not in ("L", "I", "I;16", "I;16B", "I;16L"):
-        raise InputError(path, f"is an image of mode {image.mode}", "save depth as 16 bit grey values", "readable")
     camera_file = find_camera_file(path)
     if camera_file is None:
         problem = f"is a depth image without a camera file {path.stem}.json or {CAMERA_FILE}"
-        raise InputError(path, problem, _KEYS, "readable")
+        raise InputError(path, problem, f"{_KEYS}, or take the image away if it is none", "readable")
+    if image.mode not in ("L", "I", "I;16", "I;16B", "I;16L"):
+        raise InputError(path, f"is an image of mode {image.mode}", "save depth as 16 bit grey values", "readable")
     camera = read_camera(camera_file)
     levels = np.asarray(image).astype(np.float64)
     height, width = levels.shape

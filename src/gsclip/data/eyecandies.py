@@ -19,6 +19,7 @@ and in another unit, whatever its converter chose.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -49,6 +50,7 @@ OFFICIAL_CATEGORIES = (
 )
 KINDS = ("bumps", "dents", "colors", "normals")
 SEVERAL_KINDS = "combined"
+UNKNOWN = "unknown"  # kind of a sample whose metadata or masks cannot be read; reading the sample tells why
 # The camera of all scans: the authors' download page, section "Depth Map To Pointcloud Conversion".
 FOCAL_LENGTH = 711.11  # pixels, of an image SIDE pixels wide
 SIDE = 512  # pixels; the principal point is the middle of the image
@@ -58,6 +60,7 @@ _SPLIT_FOLDERS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {"train": ("train",), "validation": ("val", "validation"), "test": ("test_public", "test")}
 )
 _DEPTH = "_depth"
+_OF_SCENE = re.compile(r"([0-9]+)_(?:image_5|mask)")
 _LAYOUT = "expected <root>/<Category>/{train,val,test_public}/data/NN_depth.png, or the layout of MVTec 3D-AD"
 
 
@@ -67,7 +70,7 @@ def eyecandies_index(
     """List the samples of Eyecandies in either layout.
 
     The kind of defect is taken from the metadata, and where they are missing from the masks of the kinds; with several
-    kinds it is :data:`SEVERAL_KINDS`.
+    kinds it is :data:`SEVERAL_KINDS`. Where neither can be read it is :data:`UNKNOWN`, and reading the sample fails.
 
     Args:
         root: folder that holds the categories.
@@ -76,11 +79,13 @@ def eyecandies_index(
 
     Returns:
         Rows as in :mod:`gsclip.data.index`, sorted by category, split and number (as downloaded) or defect and number
-        (converted); paths relative to ``root``. ``scan_path`` names the depth image of a scan as downloaded.
+        (converted); paths relative to ``root``. ``scan_path`` names the depth image of a scan as downloaded. The
+        mask's path of a defective sample is always there, and reading fails where the file is not. Images without a
+        depth image are left out with a warning.
 
     Raises:
-        InputError: when the folder, a category or a split is missing, when both layouts are there, when a sample has
-            neither metadata nor masks, when a defective one has no mask, or when there are no samples.
+        InputError: when the folder, a category or a split is missing, when both layouts are there, or when there are no
+            samples.
     """
     root = Path(root)
     names = [name for split in splits for name in _SPLIT_FOLDERS.get(split, ())]
@@ -126,11 +131,15 @@ def read_row(root: str | Path, row: pd.Series) -> Scan:
         without a mask file.
 
     Raises:
-        InputError: when a file is missing, broken, or does not fit the scan.
+        InputError: when a file is missing, broken, or does not fit the scan, or does not say whether it is normal.
     """
     path = Path(root) / row["scan_path"]
     if not path.stem.lower().endswith(_DEPTH):
         return mvtec3d.read_row(root, row)
+    if row["defect"] == UNKNOWN:
+        number = path.stem.lower()[: -len(_DEPTH)]
+        _defect(path.parent, number, *_data_files(path.parent))
+        raise InputError(path, "its kind of defect could not be read when it was listed", "list it again", "readable")
     return mvtec3d.with_images(back_project(read_depth(path)), Path(root), row)
 
 
@@ -194,17 +203,27 @@ def _split_rows(root: Path, category: str, folder: Path, split: str) -> Iterator
         raise InputError(
             folder / names[0] / "data", f"the category has no split {split}", "leave out the split or the category"
         )
-    images = layout.files(data, (".png",))
-    texts = layout.files(data, (".yaml", ".yml"))
+    images, texts = _data_files(data)
+    orphans = {
+        key: path
+        for key, path in images.items()
+        if (found := _OF_SCENE.match(key)) is not None and f"{found[1]}{_DEPTH}" not in images
+    }
+    layout.warn_of_orphans(orphans.values(), "images or masks")
     for key, depth in images.items():
         if not key.endswith(_DEPTH):
             continue
         number = key[: -len(_DEPTH)]
         # The authors' table: the splits for training and validation hold good samples alone.
-        defect = _defect(data, number, images, texts) if split == "test" else "good"
+        defect = "good"
+        if split == "test":
+            try:
+                defect = _defect(data, number, images, texts)
+            except InputError:
+                defect = UNKNOWN
         mask = images.get(f"{number}_mask")
         if defect != "good" and mask is None:
-            raise InputError(data / f"{number}_mask.png", "mask of a defective sample not found", "copy it again")
+            mask = data / f"{number}_mask.png"
         yield {
             "name": f"{category}/{split}/{defect}/{number}",
             "dataset": DATASET,
@@ -218,8 +237,17 @@ def _split_rows(root: Path, category: str, folder: Path, split: str) -> Iterator
         }
 
 
+def _data_files(data: Path) -> tuple[dict[str, Path], dict[str, Path]]:
+    """Images and texts of a folder ``data``."""
+    return layout.files(data, (".png",)), layout.files(data, (".yaml", ".yml"))
+
+
 def _defect(data: Path, number: str, images: Mapping[str, Path], texts: Mapping[str, Path]) -> str:
-    """``good``, the kind of defect, or :data:`SEVERAL_KINDS`."""
+    """``good``, the kind of defect, or :data:`SEVERAL_KINDS`.
+
+    Raises:
+        InputError: when the files that say so are missing or broken.
+    """
     metadata = texts.get(f"{number}_metadata")
     if metadata is not None:
         flags = _read_yaml(metadata)

@@ -64,11 +64,12 @@ def clouds_index(
 
     Returns:
         Rows as in :mod:`gsclip.data.index`, sorted by category, split and name; paths relative to ``root``. Every
-        sample of the split ``train`` is good.
+        sample of the split ``train`` is good. The mask's path of an abnormal sample is always there, and reading fails
+        where the file is not. Ground truth without a scan is left out with a warning.
 
     Raises:
-        InputError: when the folder, a category or a split is missing, when an abnormal sample has no ground truth, when
-            it is not clear which of two folders or files counts, or when there are no samples.
+        InputError: when the folder, a category or a split is missing, when it is not clear which of two folders or
+            files counts, or when there are no samples.
     """
     root = Path(root)
 
@@ -190,7 +191,9 @@ def _split_rows(
         raise InputError(folder / split, f"the category has no split {split}", "leave out the split or the category")
     truth = layout.folder(folder, "gt")
     masks = {} if split == "train" else layout.files(truth, (".txt",))
-    for key, scan in layout.files(place, (".pcd",)).items():
+    scans = layout.files(place, (".pcd",))
+    layout.warn_of_orphans([path for key, path in masks.items() if key not in scans], "ground truth")
+    for key, scan in scans.items():
         defect = _defect(clouds, key, category)
         if split == "train":
             defect = "good"
@@ -198,8 +201,7 @@ def _split_rows(
             continue
         mask = masks.get(key)
         if defect != "good" and mask is None:
-            missing = (truth or folder / "gt") / f"{scan.stem}.txt"
-            raise InputError(missing, "ground truth of an abnormal sample not found", "copy it again")
+            mask = (truth or folder / "gt") / f"{scan.stem}.txt"
         yield {
             "name": f"{category}/{split}/{defect}/{scan.stem}",
             "dataset": clouds.dataset,

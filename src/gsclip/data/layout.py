@@ -1,20 +1,26 @@
 """Folders as they are found on disks: letter case, clutter of file managers and a folder more on top do not matter.
 
-Names are compared in lower case; where two would then be the same, the choice is left to the user by an error.
+Names are compared in lower case; where two would then be the same, the choice is left to the user by an error. A folder
+that cannot be looked into is passed over, with one warning a listing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from gsclip.data.index import INDEX_COLUMNS, validate_index
-from gsclip.errors import InputError
+from gsclip.errors import InputError, printable
 
 CLUTTER = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
 MAX_NESTING = 3  # folders between the one that is named and the one that holds the categories
+MAX_NAMES = 10  # that one warning gives
+
+_log = logging.getLogger(__name__)
+_passed_over: set[Path] = set()  # folders that the listing under way has warned of
 
 
 def folders(parent: Path) -> dict[str, Path]:
@@ -23,7 +29,7 @@ def folders(parent: Path) -> dict[str, Path]:
     Raises:
         InputError: when two names differ in letter case alone.
     """
-    return _by_key(parent, ((path.name.lower(), path) for path in _visible(parent) if path.is_dir()))
+    return _by_key(parent, ((path.name.lower(), path) for path in entries(parent) if is_folder(path)))
 
 
 def folder(parent: Path, *names: str) -> Path | None:
@@ -49,16 +55,36 @@ def files(parent: Path | None, extensions: Sequence[str]) -> dict[str, Path]:
     Raises:
         InputError: when two of them have the same name but for letter case or extension.
     """
-    if parent is None or not parent.is_dir():
+    if parent is None or not is_folder(parent):
         return {}
     return _by_key(
         parent,
         (
             (path.stem.lower(), path)
-            for path in _visible(parent)
-            if path.suffix.lower() in extensions and path.is_file()
+            for path in entries(parent)
+            if path.suffix.lower() in extensions and _is_file(path)
         ),
     )
+
+
+def warn_of_orphans(orphans: Iterable[Path], kind: str, top: Path | None = None) -> None:
+    """Log one warning that names files whose scan is not there.
+
+    Args:
+        orphans: all in one folder, or few folders beside each other, or anywhere below ``top``.
+        kind: what the files are.
+        top: folder that the message names.
+    """
+    paths = sorted(orphans)
+    if paths:
+        top = top or paths[0].parent.parent
+        _log.warning("%s: %s without a scan, left out: %s", printable(top), kind, listed(paths, top))
+
+
+def listed(paths: Sequence[Path], top: Path) -> str:
+    """Up to :data:`MAX_NAMES` paths relative to ``top``, which they lie below, and how many more there are."""
+    names = ", ".join(printable(path.relative_to(top).as_posix()) for path in paths[:MAX_NAMES])
+    return f"{names} and {len(paths) - MAX_NAMES} more" if len(paths) > MAX_NAMES else names
 
 
 def relative(path: Path | None, root: Path) -> str:
@@ -84,7 +110,7 @@ def category_folders(
     Raises:
         InputError: when ``root`` is no folder or holds no category, or categories lie in more than one folder.
     """
-    if not root.is_dir():
+    if not is_folder(root):
         raise InputError(root, "data set folder not found", f"check the path; {expected}")
     level = [root]
     for _ in range(MAX_NESTING + 1):
@@ -140,15 +166,49 @@ def list_samples(
         raise InputError(root, problem, f"found {', '.join(sorted(found))}")
     ordered = [split for split in known_splits if split in splits]
     table = [row for category in chosen for split in ordered for row in rows(category, found[category], split)]
+    _passed_over.clear()
     if not table:
         raise InputError(root, *nothing)
     return validate_index(pd.DataFrame(table, columns=list(INDEX_COLUMNS)), str(root))
 
 
-def _visible(parent: Path) -> list[Path]:
-    return sorted(
-        path for path in parent.iterdir() if not path.name.startswith(".") and path.name.lower() not in CLUTTER
-    )
+def start_listing() -> None:
+    """Forget which folders the last listing has warned of; :func:`list_samples` needs no call."""
+    _passed_over.clear()
+
+
+def entries(parent: Path) -> list[Path]:
+    """What lies in ``parent``, sorted; hidden files and clutter left out; nothing where it cannot be looked into."""
+    try:
+        return sorted(
+            path for path in parent.iterdir() if not path.name.startswith(".") and path.name.lower() not in CLUTTER
+        )
+    except OSError as error:
+        _pass_over(parent, error)
+        return []
+
+
+def is_folder(path: Path) -> bool:
+    """Whether it is a folder, or leads to one; one that cannot be looked at is none."""
+    try:
+        return path.is_dir()
+    except OSError as error:
+        _pass_over(path, error)
+        return False
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:
+        return True  # whoever reads it is told why that fails
+
+
+def _pass_over(path: Path, error: OSError) -> None:
+    if path not in _passed_over:
+        _passed_over.add(path)
+        reason = error.strerror or type(error).__name__
+        _log.warning("%s: cannot be looked into (%s) and is left out; check its permissions", printable(path), reason)
 
 
 def _by_key(parent: Path, entries: Iterator[tuple[str, Path]]) -> dict[str, Path]:

@@ -41,13 +41,17 @@ def read_scan_mask(path: str | Path, scan: Scan) -> np.ndarray:
         Bool, (h, w) of an organised scan and (n,) of a cloud, true on defects.
 
     Raises:
-        InputError: when the file is missing, broken, of an unknown kind, or has another size than the scan.
+        InputError: when the file is missing, broken, of an unknown kind, or has another size than the scan, or when the
+            points of the scan were sampled on a mesh.
     """
     name, color = _split_color(str(path))
     path = Path(name)
     extension = path.suffix.lower()
     if extension not in MASK_EXTENSIONS:
         raise InputError(path, "unknown kind of mask file", f"use one of {', '.join(MASK_EXTENSIONS)}", "readable")
+    if scan.sampled:
+        problem = "is a mask of single points, and those of the scan, a mesh, are sampled: they are not its vertices"
+        raise InputError(path, problem, "export the mesh as a cloud, and give the mask for its points", "mask size")
     shape = scan.points.shape[:-1]
     if extension == ".png":
         if len(shape) != 2:

@@ -69,12 +69,13 @@ def converted_index(
 
     Returns:
         Rows as in :mod:`gsclip.data.index`, sorted by category, split (in the order of :data:`SPLITS`), defect and
-        number; paths relative to ``root``. The mask's path is empty where a good sample has none.
+        number; paths relative to ``root``. The mask's path is empty where a good sample has none; that of a
+        defective sample is always there, and reading fails where the file is not. Images and masks without a scan
+        are left out with a warning.
 
     Raises:
-        InputError: when the folder, a category or a split is missing, when a defective sample has no mask, when an
-            image or mask has no scan, when it is not clear which of two folders or files counts, or when there are
-            no samples.
+        InputError: when the folder, a category or a split is missing, when it is not clear which of two folders or
+            files counts, or when there are no samples.
     """
     root = Path(root)
 
@@ -143,19 +144,13 @@ def _split_rows(
         scans = layout.files(layout.folder(place, "xyz"), (".tiff", ".tif"))
         colors = layout.files(layout.folder(place, "rgb"), (".png",))
         masks = layout.files(layout.folder(place, "gt"), (".png",))
-        orphans = sorted((set(colors) | set(masks)) - set(scans))
-        if orphans:
-            raise InputError(
-                place / "xyz" / f"{orphans[0]}.tiff",
-                "scan file not found, though there is an image or mask of that number",
-                "copy the data set again",
-            )
+        orphans = [path for found in (colors, masks) for number, path in found.items() if number not in scans]
+        layout.warn_of_orphans(orphans, "images or masks")
         label = 0 if defect == "good" else 1
         for number, scan in scans.items():
-            if label == 1 and number not in masks:
-                raise InputError(
-                    place / "gt" / f"{number}.png", "mask of a defective sample not found", "copy it again"
-                )
+            mask = masks.get(number)
+            if label == 1 and mask is None:
+                mask = (layout.folder(place, "gt") or place / "gt") / f"{scan.stem}.png"
             yield {
                 "name": f"{category}/{split}/{defect}/{number}",
                 "dataset": dataset,
@@ -164,6 +159,6 @@ def _split_rows(
                 "defect": defect,
                 "label": label,
                 "scan_path": layout.relative(scan, root),
-                "mask_path": layout.relative(masks.get(number), root),
+                "mask_path": layout.relative(mask, root),
                 "color_path": layout.relative(colors.get(number), root),
             }

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from gsclip.data import anomaly_shapenet, eyecandies, mvtec3d, real3d_ad
+from gsclip.data import anomaly_shapenet, eyecandies, labelled_clouds, mvtec3d, real3d_ad
 
 GOOD, ABNORMAL, ALL = "good", "abnormal", "all"
 
@@ -52,6 +52,16 @@ def _table(counts: Mapping[str, tuple[int, int, int, int]]) -> dict[tuple[str, s
                 table[name, split, defect] = number
     return table
 
+
+# Data set: categories and splits that it has.
+OFFICIAL_PLACES: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = MappingProxyType(
+    {
+        mvtec3d.DATASET: (mvtec3d.OFFICIAL_CATEGORIES, mvtec3d.SPLITS),
+        eyecandies.DATASET: (eyecandies.OFFICIAL_CATEGORIES, eyecandies.SPLITS),
+        real3d_ad.DATASET: (real3d_ad.OFFICIAL_CATEGORIES, labelled_clouds.SPLITS),
+        anomaly_shapenet.DATASET: (anomaly_shapenet.OFFICIAL_CATEGORIES, labelled_clouds.SPLITS),
+    }
+)
 
 # Data set: (category, split, "good", "abnormal" or "all"): number of samples.
 OFFICIAL_COUNTS: Mapping[str, Mapping[tuple[str, str, str], int]] = MappingProxyType(

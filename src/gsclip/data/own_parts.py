@@ -5,14 +5,18 @@ By sub-folders, the splits and labels as far as they are known::
     <root>/<category>/<split>/<good, or a kind of defect>/<scan>
     <root>/<category>/<good, or a kind of defect>/<scan>          the split is test
     <root>/<category>/<scan>                                      unlabelled: counted as good, no ground truth
-    <root>/<scan>                                                 likewise, of one category with the folder's name,
-                                                                  where there are no folders of scans
+    <root>/<split>/<good, or a kind of defect>/<scan>             the root is one category, with the folder's name:
+    <root>/<good, or a kind of defect>/<scan>                     where splits, or ``good``, lie right below it,
+    <root>/<scan>                                                 or no folders with scans
 
-The mask of ``<name>.<extension>`` is ``<name>_mask.*`` beside it, or ``<name>.*`` in a folder ``masks`` (``gt``,
-``ground_truth``) beside it; the colours of an organised scan are ``<name>_rgb.png``. See :mod:`gsclip.data.masks`.
+``good`` may be called ``ok`` or ``normal``, and ``validation`` ``val``; letter case does not matter. Scans may lie in
+one more folder, ``xyz``. The rules are in :mod:`gsclip.data.part_folders`, the places of masks and colours in
+:mod:`gsclip.data.companions`. Every file that is named as a scan is listed, readable or not; what is left out is warned
+of.
 
-By a table: ``<root>/labels.csv`` with the columns ``scan`` and ``mask`` (paths relative to it), ``category``, ``split``
-(``test`` where it is empty or missing), and ``label`` (0 or 1) or ``defect`` (``good``, or its kind), or both.
+By a table: ``<root>/labels.csv`` with the columns ``scan`` and ``mask`` (relative paths with /, below its folder),
+``category``, ``split`` (``test`` where it is empty or missing), and ``label`` (0 or 1) or ``defect`` (``good``, or its
+kind), or both.
 """
 
 from __future__ import annotations
@@ -20,27 +24,28 @@ from __future__ import annotations
 import csv
 import io
 import logging
-import os
+import posixpath
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from pathlib import Path, PurePath
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 
 import numpy as np
 import pandas as pd
 
+from gsclip.data import mvtec3d
+from gsclip.data.companions import SCAN_FOLDER
 from gsclip.data.depth_images import find_camera_file
 from gsclip.data.index import INDEX_COLUMNS, validate_index
-from gsclip.data.masks import DEFAULT_COLOR, MASK_EXTENSIONS, read_scan_mask
+from gsclip.data.masks import DEFAULT_COLOR, read_scan_mask
+from gsclip.data.part_folders import GOOD, GOOD_WORDS, SPLIT_WORDS, folder_rows, place
 from gsclip.data.sample import Scan
-from gsclip.data.scan_files import SCAN_EXTENSIONS, is_scan_file, read_color, read_scan
+from gsclip.data.scan_files import read_color, read_scan
 from gsclip.errors import InputError, one_line, printable
 
 DATASET = "own_parts"
 SPLITS = ("train", "validation", "test")
-GOOD, SOME_DEFECT = "good", "defect"
+SOME_DEFECT = "defect"
 LABELS_FILE = "labels.csv"
-MASK_FOLDERS = ("masks", "gt", "ground_truth")
-MASK_SUFFIX, COLOR_SUFFIX = "_mask", "_rgb"
 LAYOUT = f"expected <root>/<category>/<split>/<good or defect>/<scan>, or <root>/{LABELS_FILE}"
 _LABELS = {
     **dict.fromkeys(("0", "good", "normal", "ok", "false"), 0),
@@ -70,7 +75,7 @@ def own_parts_index(
 
     Raises:
         InputError: when the folder or a category is missing, when ``labels.csv`` is broken (the message has the line),
-            or when there are no scans.
+            when it is not clear whether the folder holds categories or is one, or when there are no scans.
     """
     root = Path(root)
     if not root.is_dir():
@@ -78,10 +83,13 @@ def own_parts_index(
     unknown = [split for split in splits if split not in SPLITS]
     if unknown or not splits:
         raise InputError(root, f"no such split: {', '.join(unknown) or 'none named'}", f"use {', '.join(SPLITS)}")
-    rows = list(_table_rows(root / LABELS_FILE) if (root / LABELS_FILE).is_file() else _folder_rows(root))
+    by_table = (root / LABELS_FILE).is_file()
+    rows = list(_table_rows(root / LABELS_FILE)) if by_table else folder_rows(root, DATASET)
     found = sorted({row["category"] for row in rows})
     if not found:
         raise InputError(root, "holds no scans", LAYOUT)
+    if not by_table and _is_mvtec_3d_ad(rows, found):
+        _log.warning("%s: looks like %s: use --dataset %s", root, mvtec3d.DATASET, mvtec3d.DATASET)
     missing = sorted(set(categories or ()) - set(found))
     if missing:
         raise InputError(root, f"no such category: {', '.join(missing)}", f"found {', '.join(found)}")
@@ -141,9 +149,9 @@ def further_inputs(root: str | Path, row: pd.Series) -> tuple[Path | bool, ...]:
 
 def unlabelled(root: str | Path, row: pd.Series) -> bool:
     """Whether a row of the index is called good only since nothing is known: its file lies in no folder of a label."""
-    if (Path(root) / LABELS_FILE).is_file():
+    if row["label"] == 1 or (Path(root) / LABELS_FILE).is_file():
         return False
-    return _place(PurePath(row["scan_path"]).parts)[1] is None
+    return not any(name.lower() in GOOD_WORDS for name in PurePath(row["scan_path"]).parts[:-1])
 
 
 def assumptions(extents: np.ndarray) -> str:
@@ -157,70 +165,10 @@ def assumptions(extents: np.ndarray) -> str:
     return f"{many} {sides}: taken as it is; scores do not depend on the unit; the cameras look along +z"
 
 
-def _place(parts: Sequence[str]) -> tuple[str, str | None, str]:
-    """Split, defect (``None``: unlabelled) and name of a file from its path below the root."""
-    middle = list(parts[1:-1])
-    split = middle.pop(0).lower() if middle and middle[0].lower() in SPLITS else "test"
-    if not middle:
-        return split, None, parts[-1]
-    defect = GOOD if middle[0].lower() == GOOD else middle[0]
-    return split, defect, "-".join([*middle[1:], parts[-1]])
-
-
-def _row(root: Path, path: Path, category: str) -> dict[str, str]:
-    split, defect, _ = _place(path.relative_to(root).parts)
-    mask = _mask_of(path)
-    color = path.with_name(f"{path.stem}{COLOR_SUFFIX}.png")
-    return {
-        "category": category,
-        "split": split,
-        "defect": defect or GOOD,
-        "scan_path": path.relative_to(root).as_posix(),
-        "mask_path": mask.relative_to(root).as_posix() if mask else "",
-        "color_path": color.relative_to(root).as_posix() if os.path.isfile(color) else "",
-    }
-
-
-def _folder_rows(root: Path) -> Iterator[dict[str, str]]:
-    loose, folders = [], False
-    for entry in _entries(root):
-        if not entry.is_dir():
-            companion = entry.stem.endswith((MASK_SUFFIX, COLOR_SUFFIX))
-            loose += [entry] if is_scan_file(entry) and not companion else []
-            continue
-        for path in _scan_files(entry):
-            folders = True
-            yield _row(root, path, entry.name)
-    if not folders:
-        category = root.resolve().name or DATASET
-        yield from (_row(root, path, category) for path in loose)
-    elif loose:
-        _log.warning("%s: %d scans lie in no folder of a category and are left out", root, len(loose))
-
-
-def _entries(folder: Path) -> list[Path]:
-    """What is in a folder, sorted; hidden files left out."""
-    try:
-        return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-    except OSError as error:
-        raise InputError(folder, f"the folder cannot be read ({error.strerror})", "check its permissions") from error
-
-
-def _scan_files(folder: Path) -> Iterator[Path]:
-    """Everything below a folder that is named as a scan, whatever it is; links to folders are not followed."""
-    for path in _entries(folder):
-        companion = path.stem.endswith((MASK_SUFFIX, COLOR_SUFFIX))
-        if path.suffix.lower() in SCAN_EXTENSIONS or (not path.is_dir() and is_scan_file(path)):
-            if not companion:
-                yield path
-        elif path.is_dir() and not path.is_symlink() and path.name.lower() not in MASK_FOLDERS:
-            yield from _scan_files(path)
-
-
-def _mask_of(scan: Path) -> Path | None:
-    stems = [scan.with_name(scan.stem + MASK_SUFFIX), *(scan.parent / name / scan.stem for name in MASK_FOLDERS)]
-    candidates = (stem.with_name(stem.name + extension) for stem in stems for extension in MASK_EXTENSIONS)
-    return next((path for path in candidates if os.path.isfile(path)), None)
+def _is_mvtec_3d_ad(rows: Sequence[dict[str, str]], categories: Sequence[str]) -> bool:
+    return {name.lower() for name in categories} <= set(mvtec3d.OFFICIAL_CATEGORIES) and all(
+        PurePath(row["scan_path"]).parent.name.lower() == SCAN_FOLDER for row in rows
+    )
 
 
 def _table_rows(path: Path) -> Iterator[dict[str, str]]:
@@ -263,11 +211,11 @@ def _checked(path: Path, line: int, values: dict[str, str]) -> dict[str, str]:
     for name in ("scan", "category"):
         if not values[name]:
             raise refuse(f"{name} is empty", "fill it in")
-    split = (values.get("split") or "test").lower()
-    if split not in SPLITS:
-        raise refuse(f"no such split: {split}", f"use {', '.join(SPLITS)}")
+    split = SPLIT_WORDS.get((values.get("split") or "test").lower())
+    if split is None:
+        raise refuse(f"no such split: {values['split'].lower()}", f"use {', '.join(SPLITS)}")
     given, defect = values.get("label", "").lower(), values.get("defect", "")
-    defect = GOOD if defect.lower() == GOOD else defect
+    defect = GOOD if defect.lower() in GOOD_WORDS else defect
     if given and given not in _LABELS:
         raise refuse(f"no such label: {given}", "use 0 for good and 1 for defect")
     if not given and not defect:
@@ -278,24 +226,46 @@ def _checked(path: Path, line: int, values: dict[str, str]) -> dict[str, str]:
     for name, value in (("category", values["category"]), ("defect", defect)):
         if "/" in value or value != printable(value) or value in (".", ".."):
             raise refuse(f"{name} {value} is no name", "use letters, digits, - and _")
-    if "\0" in values["scan"] + values.get("mask", ""):
-        raise refuse("a path holds a zero byte", "correct it")
+    scan, mask = (_inside(values.get(name, ""), name, refuse) for name in ("scan", "mask"))
+    parts = PurePath(scan).parts
     return {
         "category": values["category"],
         "split": split,
         "defect": defect,
-        "scan_path": values["scan"],
-        "mask_path": values.get("mask", ""),
+        "scan_path": scan,
+        "mask_path": mask,
         "color_path": "",
+        "file": place(parts[1:] or parts)[2],
     }
+
+
+def _inside(path: str, column: str, refuse: Callable[[str, str], InputError]) -> str:
+    """Path of the table without ``.`` and ``..``, so that no link changes what they mean; empty where it is.
+
+    Args:
+        path: as it is written.
+        column: where it stands, for messages.
+        refuse: makes the error from problem and remedy.
+    """
+    remedy = "give the path of a file below the folder of the table, relative to it"
+    if "\0" in path:
+        raise refuse(f"the path of the {column} holds a zero byte", "correct it")
+    if "\\" in path:
+        raise refuse(f"the path of the {column} holds a backslash: {path}", "write it with /")
+    if PurePosixPath(path).is_absolute() or PureWindowsPath(path).drive:
+        raise refuse(f"the path of the {column} is absolute: {path}", remedy)
+    normal = posixpath.normpath(path) if path else ""
+    if normal in (".", "..") or normal.startswith("../"):
+        raise refuse(f"the path of the {column} leads out of the folder: {path}", remedy)
+    return normal
 
 
 def _name(rows: Sequence[dict[str, str]]) -> None:
     """Give each row a unique name: from the file's, and from as much of its path as that needs."""
 
     def full(row: dict[str, str], stem: bool) -> str:
-        file = _place(PurePath(row["scan_path"]).parts)[2]
-        return "/".join([row["category"], row["split"], row["defect"], PurePath(file).stem if stem else file])
+        file = PurePath(row["file"]).stem if stem else row["file"]
+        return "/".join([row["category"], row["split"], row["defect"], file])
 
     for row in rows:
         row["name"] = full(row, stem=True)

@@ -100,10 +100,35 @@ def part_points(scan: Scan, sample: Sample) -> np.ndarray:
         scan: unorganised where the sample was thinned.
         sample: of this scan, prepared without a pose.
     """
-    if sample.nearest is None:
-        return sample.points
-    scanned = _near_origin(scan.points)
-    return scanned[np.isfinite(scanned).all(axis=1)]
+    return sample.points if sample.nearest is None else _near_origin(scan.points)[part_rows(scan, sample)]
+
+
+def part_rows(scan: Scan, sample: Sample) -> np.ndarray:
+    """(m,) int64 row of each of the :func:`part_points` among all points of the scan, missing ones counted.
+
+    Of an organised scan (h, w, 3) the row is that of its points one after the other: ``row * w + column``.
+
+    Args:
+        scan: as it was read.
+        sample: of this scan.
+    """
+    if sample.pixels is not None:
+        row, column = sample.pixels.astype(np.int64).T
+        return row * scan.points.shape[1] + column
+    return np.flatnonzero(np.isfinite(_near_origin(scan.points)).all(axis=1))
+
+
+def offset(points: np.ndarray) -> np.ndarray:
+    """(3,) float64: what :func:`prepare_sample` takes from the coordinates (..., 3) of a scan; zeros near its origin.
+
+    Centre and size are medians of the finite points: a stray point far off changes neither.
+    """
+    finite = points[np.isfinite(points).all(axis=-1)].astype(np.float64)
+    if len(finite) > 0:
+        centre: np.ndarray = np.median(finite, axis=0)
+        if np.linalg.norm(centre) > FAR * np.median(np.linalg.norm(finite - centre, axis=1)):
+            return centre
+    return np.zeros(3)
 
 
 def _thinned(scan: Scan, part: np.ndarray, points: np.ndarray, where: str, max_points: int) -> Sample:
@@ -144,14 +169,12 @@ def _rotation(pose: np.ndarray, where: str) -> np.ndarray:
 def _near_origin(points: np.ndarray) -> np.ndarray:
     """(..., 3) float32 points, moved to the origin where they lie far from it; not finite ones stay so.
 
-    Centre and size are medians: a stray point far off changes neither. In float64 the median of float32 numbers and
-    the differences from it are exact: the result is the same for every place far away.
+    In float64 the median of float32 numbers and the differences from it are exact: the result is the same for every
+    place far away.
     """
-    finite = points[np.isfinite(points).all(axis=-1)].astype(np.float64)
-    if len(finite) > 0:
-        centre = np.median(finite, axis=0)
-        if np.linalg.norm(centre) > FAR * np.median(np.linalg.norm(finite - centre, axis=1)):
-            return (points.astype(np.float64) - centre).astype(np.float32)
+    moved = offset(points)
+    if moved.any():
+        return (points.astype(np.float64) - moved).astype(np.float32)
     return points.astype(np.float32, copy=False)
 
 

@@ -15,7 +15,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from gsclip.data import checks, own_parts
-from gsclip.data.datasets import DATASETS
+from gsclip.data.datasets import DATASETS, warn_of_gaps
 from gsclip.data.masks import mask_file
 from gsclip.data.preparation import prepare_sample
 from gsclip.data.sample import Sample, Scan
@@ -52,12 +52,17 @@ class _Task(NamedTuple):
     row: pd.Series
     stored_key: str
 
+    def __str__(self) -> str:
+        """Name of the sample, for messages."""
+        return str(self.row["name"])
+
 
 def prepare_dataset(params: PrepareParams, folder: Path, store: Store | None = None) -> pd.DataFrame:
     """Prepare the auxiliary and test categories that the parameters name; see :func:`prepare_index`."""
     read = functools.partial(read_row, params.dataset, params.root, params.seed)
     key = functools.partial(row_key, params.dataset, params.root, params.seed) if store is not None else None
     index = DATASETS[params.dataset].index(params)
+    warn_of_gaps(params.dataset, index)
     return prepare_index(index, read, folder, params.scan, params.rejected_share_limit, store, key)
 
 
@@ -121,9 +126,9 @@ def prepare_index(
         GsclipError: when too many samples are rejected, or all of a category are.
         InputError: when the data set itself cannot be read.
     """
-    rejected: list[dict[str, str]] = []
-    seen: dict[str, str] = {}
-    extents: list[np.ndarray] = []
+    problems: dict[str, GsclipError] = {}
+    duplicates = checks.Duplicates()
+    extents: dict[str, np.ndarray] = {}
     writers: dict[str, ReusingWriter[Sample]] = {}
     progress = tqdm(total=len(index), desc="prepare", unit="scan", mininterval=5)
     rows = [row for _, row in index.iterrows()]
@@ -135,30 +140,35 @@ def prepare_index(
         with reusing_pack(folder / f"{category}.h5", Sample, store) as pack:
             for row in members:
                 name, result = row["name"], next(samples)
-                own = row["dataset"] == own_parts.DATASET
-                if not isinstance(result, GsclipError) and own:
-                    fingerprint = pack.note(name) if isinstance(result, _Unchanged) else result.fingerprint
-                    first = seen.setdefault(fingerprint, row["scan_path"])
-                    if first != row["scan_path"]:
-                        result = checks.duplicate_of(first, name)
+                progress.update()
                 if isinstance(result, GsclipError):
-                    rejected.append(checks.rejected_row(name, row["scan_path"], result))
-                    progress.update()
+                    problems[name] = result
                     continue
-                if own:
+                if row["dataset"] == own_parts.DATASET:
+                    fingerprint = pack.note(name) if isinstance(result, _Unchanged) else result.fingerprint
+                    if not duplicates.add(fingerprint, name, row["scan_path"], row["label"]):
+                        continue
                     sample = pack.stored(name) if isinstance(result, _Unchanged) else result.sample
-                    extents.append(np.ptp(sample.points, axis=0))
+                    extents[name] = np.ptp(sample.points, axis=0)
                 if isinstance(result, _Unchanged):
                     pack.take(name)
                 else:
                     pack.add(name, result.sample, result.key, result.fingerprint)
-                progress.update()
         writers[category] = pack
     progress.close()
     log_reuse("prepare", writers, "prepared")
-    if extents:
-        _log.info("%s: %s", own_parts.DATASET, own_parts.assumptions(np.array(extents)))
-    accepted = index[~index["name"].isin([entry["name"] for entry in rejected])].reset_index(drop=True)
+    problems |= duplicates.errors()
+    for pack in writers.values():  # scans whose label another one contradicts: that came to light behind them
+        pack.remove(problems)
+    kept = [extent for name, extent in extents.items() if name not in problems]
+    if kept:
+        _log.info("%s: %s", own_parts.DATASET, own_parts.assumptions(np.array(kept)))
+    rejected = [
+        checks.rejected_row(row["name"], row["scan_path"], problems[row["name"]])
+        for row in rows
+        if row["name"] in problems
+    ]
+    accepted = index[~index["name"].isin(problems)].reset_index(drop=True)
     write_csv(folder / REJECTED_FILE, checks.rejected_table(rejected))
     write_csv(folder / INDEX_FILE, accepted)
     _check(index, accepted, rejected, rejected_share_limit)

@@ -51,11 +51,13 @@ class Scan:
             measurement by NaN (readers turn the (0, 0, 0) of MVTec 3D-AD into NaN).
         mask: (h, w) or (n,) bool ground truth, or ``None``.
         colors: (h, w, 3) or (n, 3) uint8 RGB, or ``None``.
+        sampled: whether the points were sampled on a mesh: then they are no rows of its file.
     """
 
     points: np.ndarray
     mask: np.ndarray | None = None
     colors: np.ndarray | None = None
+    sampled: bool = False
 
     @property
     def organised(self) -> bool:

@@ -6,8 +6,8 @@ extension                        content
 ``.tiff`` ``.tif``               (h, w, 3) float, organised: one point for each pixel
 ``.npy`` ``.npz``                (h, w, 3) organised or (n, 3) float; in ``.npz`` under the key ``points``
 ``.png`` with a camera file      depth image, organised; see :mod:`gsclip.data.depth_images`
-``.ply`` ``.pcd`` ``.xyz``       point cloud, with colours where the file has them
-``.xyzrgb`` ``.pts``
+``.ply`` ``.pcd`` ``.xyz``       point cloud, with colours where the file has them; ``.pcd`` with a HEIGHT above 1
+``.xyzrgb`` ``.pts``             is organised
 ``.ply`` with triangles,         mesh: 50,000 points spread evenly over its surface; without triangles, a cloud
 ``.obj`` ``.stl`` ``.off``
 ===============================  ==============================================================================
@@ -31,7 +31,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from gsclip.data.cloud_files import MAX_POINTS, PARSERS, Cloud, ColorError, IncompleteError, parse
+from gsclip.data.cloud_files import MAX_POINTS, PARSERS, Cloud, ColorError, IncompleteError, TooManyError, parse
 from gsclip.data.sample import Scan
 from gsclip.errors import InputError
 
@@ -44,13 +44,16 @@ _PICTURES = ("PNG", "TIFF", "BMP", "JPEG")  # of Pillow's formats; some of the o
 # Of a scan's size: where float32 rounds coordinates by more, they stay float64 until the scan is moved to its origin.
 MAX_ROUNDING = 2e-5
 
+_TRIANGLES = 500_000  # of a mesh that are measured at a time
+
 _IMAGES = (".tiff", ".tif")
 _ARRAYS = (".npy", ".npz")
-_DEPTH_IMAGES = (".png",)
+DEPTH_IMAGES = (".png",)
 _MESHES = (".obj", ".stl", ".off")
-_LASER_SCANS = (".las", ".laz")
+LASER_SCANS = (".las", ".laz")
 _CLOUDS = tuple(extension for extension in PARSERS if extension not in _MESHES)
 SCAN_EXTENSIONS = _IMAGES + _ARRAYS + _CLOUDS + _MESHES
+NAMED_AS_SCANS = SCAN_EXTENSIONS + DEPTH_IMAGES + LASER_SCANS  # whether they can be read or not
 
 
 def is_scan_file(path: Path) -> bool:
@@ -58,7 +61,12 @@ def is_scan_file(path: Path) -> bool:
     from gsclip.data.depth_images import find_camera_file
 
     extension = path.suffix.lower()
-    return extension in SCAN_EXTENSIONS or (extension in _DEPTH_IMAGES and find_camera_file(path) is not None)
+    return extension in SCAN_EXTENSIONS or (extension in DEPTH_IMAGES and find_camera_file(path) is not None)
+
+
+def looks_like_scan(path: Path) -> bool:
+    """Whether a file has an extension of scans, be it one that cannot be read or a ``.png`` without a camera file."""
+    return path.suffix.lower() in NAMED_AS_SCANS
 
 
 def read_scan(path: str | Path) -> Scan:
@@ -81,24 +89,25 @@ def read_scan(path: str | Path) -> Scan:
     """
     path = Path(path)
     extension = path.suffix.lower()
-    if extension in _LASER_SCANS:
+    if extension in LASER_SCANS:
         remedy = "export it as .ply or .xyz"
         raise InputError(path, "no installed library reads LAS and LAZ files", remedy, "readable")
-    if extension not in SCAN_EXTENSIONS + _DEPTH_IMAGES:
+    if extension not in SCAN_EXTENSIONS + DEPTH_IMAGES:
         known = f"use one of {', '.join(SCAN_EXTENSIONS)}, or .png with a camera file"
         raise InputError(path, "unknown kind of scan file", known, "readable")
     check_file(path, "scan")
     colors: np.ndarray | None = None
+    sampled = False
     if extension in _IMAGES:
         points = _check_array(path, _read_tiff(path), organised=True)
     elif extension in _ARRAYS:
         points = _check_array(path, read_array(path), organised=False)
-    elif extension in _DEPTH_IMAGES:
+    elif extension in DEPTH_IMAGES:
         from gsclip.data.depth_images import read_depth
 
         points = read_depth(path)
     else:
-        points, colors = _read_cloud(path, extension)
+        points, colors, sampled = _read_cloud(path, extension)
     missing = ~np.isfinite(points).all(axis=-1)
     if points.ndim == 3:
         missing |= (points == 0).all(axis=-1)
@@ -111,7 +120,7 @@ def read_scan(path: str | Path) -> Scan:
     if distinct < MIN_POINTS:
         remedy = f"give a scan with {MIN_POINTS} or more"
         raise InputError(path, f"has only {distinct} distinct points", remedy, "points")
-    return Scan(points=points, colors=colors)
+    return Scan(points=points, colors=colors, sampled=sampled)
 
 
 def _rounded(points: np.ndarray) -> bool:
@@ -326,7 +335,7 @@ def read_cloud_file(path: Path) -> Cloud:
     extension = path.suffix.lower()
     try:
         cloud = parse(path.read_bytes(), extension)
-    except (IncompleteError, ColorError) as error:
+    except (IncompleteError, TooManyError, ColorError) as error:
         problem, remedy = error.args
         check = "colours" if isinstance(error, ColorError) else "readable"
         raise InputError(path, problem, remedy, check) from error
@@ -337,8 +346,8 @@ def read_cloud_file(path: Path) -> Cloud:
     return cloud
 
 
-def _read_cloud(path: Path, extension: str) -> tuple[np.ndarray, np.ndarray | None]:
-    """Points (n, 3) float64 and uint8 colours of a cloud, or sampled on a mesh."""
+def _read_cloud(path: Path, extension: str) -> tuple[np.ndarray, np.ndarray | None, bool]:
+    """Points float64, uint8 colours, and whether they were sampled on a mesh; (h, w, 3) if organised, else (n, 3)."""
     cloud = read_cloud_file(path)
     points, colors = cloud.points, cloud.colors
     if cloud.triangles is not None:
@@ -347,7 +356,9 @@ def _read_cloud(path: Path, extension: str) -> tuple[np.ndarray, np.ndarray | No
         raise _broken(path, extension[1:].upper())
     if colors is not None:
         colors = np.clip(np.rint(colors * 255), 0, 255).astype(np.uint8)
-    return points, colors
+    if cloud.grid is not None:
+        points, colors = points.reshape(*cloud.grid, 3), None if colors is None else colors.reshape(*cloud.grid, 3)
+    return points, colors, cloud.triangles is not None
 
 
 def _sample_mesh(
@@ -363,13 +374,18 @@ def _sample_mesh(
     Returns:
         (m, 3) float64 points and (m, 3) colours in 0..1 or ``None``; m is 0 when the mesh has no area.
     """
-    corners = vertices[triangles]
+    largest = 0.0
+    areas = np.empty(len(triangles))
+    blocks = [slice(start, start + _TRIANGLES) for start in range(0, len(triangles), _TRIANGLES)]
+    for block in blocks:
+        lengths = np.abs(vertices[triangles[block]])
+        largest = max(largest, float(np.max(lengths, initial=0.0, where=np.isfinite(lengths))))
     with np.errstate(all="ignore"):
-        # Relative to the largest length: areas of very large meshes would overflow.
-        largest = np.max(np.abs(corners), initial=0.0, where=np.isfinite(corners))
-        scaled = corners / largest
-        sides = scaled[:, 1] - scaled[:, 0], scaled[:, 2] - scaled[:, 0]
-        areas = np.linalg.norm(np.cross(*sides), axis=1)
+        for block in blocks:
+            # Relative to the largest length: areas of very large meshes would overflow.
+            scaled = vertices[triangles[block]] / largest
+            sides = scaled[:, 1] - scaled[:, 0], scaled[:, 2] - scaled[:, 0]
+            areas[block] = np.linalg.norm(np.cross(*sides), axis=1)
     areas = np.where(np.isfinite(areas), areas, 0.0)
     if not areas.sum() > 0:
         return np.empty((0, 3)), None
@@ -380,7 +396,7 @@ def _sample_mesh(
     chosen = np.searchsorted(cumulated, slices * cumulated[-1], side="right").clip(max=np.flatnonzero(areas)[-1])
     root, along = np.sqrt(random.random(MESH_POINTS)), random.random(MESH_POINTS)
     weights = np.stack([1 - root, root * (1 - along), root * along], axis=1)  # uniform on a triangle
-    points = np.einsum("nk,nkd->nd", weights, corners[chosen])
+    points = np.einsum("nk,nkd->nd", weights, vertices[triangles[chosen]])
     colors = None
     if vertex_colors is not None:
         colors = np.einsum("nk,nkd->nd", weights, vertex_colors[triangles[chosen]])

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from gsclip.data.datasets import CALIBRATION_SPLIT, listing, warn_of_cameras
+from gsclip.data.datasets import CALIBRATION_SPLIT, listing, warn_of_cameras, warn_of_gaps
 from gsclip.data.index import read_index
 from gsclip.data.preparing import INDEX_FILE, prepare_index, read_row
-from gsclip.features.backbone import Backbone, check_fit
+from gsclip.features.backbone import Backbone, check_fit, embedded_folder
 from gsclip.features.packing import write_features
 from gsclip.packs import PackFolders
 from gsclip.params import Params
@@ -55,6 +55,7 @@ def other_data_set(params: Params, backbone: Backbone, work: Path) -> EncodedDat
     if not config.root:
         return None
     index = listing(config.dataset)(config.root, config.categories or None)
+    warn_of_gaps(config.dataset, index, () if config.categories else ("test",))
     warn_of_cameras(config.dataset, params.render.cameras)
     return encoded(config.dataset, config.root, index, params, backbone, work)
 
@@ -77,10 +78,11 @@ def encoded(
         GsclipError: when parameters do not fit the backbone, or too many scans are rejected.
     """
     check_fit(backbone, params.render.image_size, params.features.local_layers)
-    sizes = [(Path(root) / path).stat().st_size for path in index["scan_path"]]
+    sizes = [_size(Path(root) / path) for path in index["scan_path"]]
     settings = {group: getattr(params, group).model_dump() for group in ("render", "features")}
     settings["scan"] = params.prepare.scan.model_dump()
-    folder = work / "data" / run_key({**settings, "root": root, "index": index.to_csv(), "sizes": sizes})
+    settings |= {"root": root, "index": index.to_csv(), "sizes": sizes}
+    folder = work / "data" / run_key(settings, [embedded_folder() / "config.json"])  # which names the weights
     if not folder.is_dir():
         read = functools.partial(read_row, dataset, root, 0)
         with atomic_directory(folder) as temporary:
@@ -98,3 +100,11 @@ def encoded(
             )
     folders = PackFolders(folder / "prepared", folder / "views", folder / "features")
     return EncodedData(title or dataset, folders, read_index(folders.prepared / INDEX_FILE), params.render.cameras)
+
+
+def _size(path: Path) -> int | None:
+    """Bytes of a file; ``None`` where it cannot be looked at, and reading it fails."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return None

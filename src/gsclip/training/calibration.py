@@ -19,8 +19,10 @@ def calibrate(detector: Detector, folders: PackFolders, index: pd.DataFrame, nam
 
     The threshold of the object score is that of best F1 over the samples. The threshold of the point scores is that of
     best F1 over all points of all samples together, so that a sample counts by its number of points; samples without
-    ground truth are left out, and without one defective point there is none. Memory holds one sample at a time.
-    Colours range from the median of the point scores of a typical sample to the highest of all samples.
+    ground truth are left out, and without one defective point there is none. Of a thinned cloud all points of the scan
+    count, each with its own ground truth and the score of the nearest point that was kept, as where the model is used
+    and evaluated. Memory holds one sample at a time. Colours range from the median of the point scores of a typical
+    sample to the highest of all samples.
 
     Raises:
         GsclipError: when they are all normal or all abnormal.
@@ -38,12 +40,14 @@ def calibrate(detector: Detector, folders: PackFolders, index: pd.DataFrame, nam
         with folders.open(str(category)) as packs:
             for name, label in zip(rows["name"], rows["label"], strict=True):
                 packed = packs.read(name)
-                prediction = detector.predict(*packed)
-                if packed.sample.mask is not None:
-                    points.add(packed.sample.mask, prediction.point_scores)
+                sample, prediction = packed.sample, detector.predict(*packed)
+                point_scores = sample.spread(prediction.point_scores)
+                mask = sample.mask if sample.nearest is None else sample.scan_mask
+                if mask is not None:
+                    points.add(mask, point_scores)
                 scores.append(prediction.object_score)
-                medians.append(float(np.median(prediction.point_scores)))
-                highest = max(highest, float(prediction.point_scores.max()))
+                medians.append(float(np.median(point_scores)))
+                highest = max(highest, float(point_scores.max()))
                 labels.append(label)
                 progress.update()
     progress.close()

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import tifffile
 import torch
@@ -12,13 +13,14 @@ from tests.data.synthesis.shapes import BLOCK, block, hill_scan, ring, ring_clou
 from typer.testing import CliRunner
 
 from gsclip.cli import app
+from gsclip.data.checks import REJECTED_COLUMNS
 from gsclip.data.own_parts import SPLITS, own_parts_index, read_row
 from gsclip.data.preparation import prepare_sample
 from gsclip.data.procedural.sensor import CHANGED
 from gsclip.data.sample import Scan
 from gsclip.data.scan_files import read_scan
 from gsclip.data.synthesis import files
-from gsclip.data.synthesis.files import Settings, open_source, synthesize
+from gsclip.data.synthesis.files import Settings, find_sources, open_source, splits_of, synthesize
 from gsclip.data.synthesis.solids import DIAGONAL, MeshSolid, noise_of, outward_normals
 from gsclip.data.synthesis.strikes import KINDS, changed_from
 from gsclip.errors import InputError
@@ -161,7 +163,9 @@ def test_a_folder_becomes_a_data_set_that_is_read_back(tmp_path, good_parts):
     rejected = synthesize(good_parts, tmp_path / "out", settings)
     out = tmp_path / "out"
     assert [error.where for error in rejected] == [str(good_parts / "broken.ply")]
-    assert "broken.ply" in (out / "rejected.csv").read_text()
+    rows = pd.read_csv(out / "rejected.csv", keep_default_na=False)
+    assert tuple(rows.columns) == REJECTED_COLUMNS
+    assert rows.loc[0, ["name", "path", "check"]].tolist() == ["broken.ply", str(good_parts / "broken.ply"), "readable"]
 
     index = own_parts_index(out, splits=SPLITS)
     counts = index.groupby(["category", "defect"]).size().to_dict()
@@ -241,6 +245,89 @@ def test_what_fails_in_the_middle_leaves_nothing_and_keeps_what_was_there(tmp_pa
     assert sorted(path.name for path in tmp_path.iterdir()) == ["good", "out"]
 
 
+def test_a_share_of_the_parts_goes_to_the_split_validation_with_all_of_its_samples(tmp_path, good_parts):
+    settings = Settings(kinds=("dent",), points=10_000, size=(0.1, 0.3), split="train", validation=0.3, seed=2)
+    for name in ("first", "second"):
+        synthesize(good_parts, tmp_path / name, settings)
+    assert content(tmp_path / "first") == content(tmp_path / "second")
+    index = own_parts_index(tmp_path / "first", splits=SPLITS)
+    splits = index.groupby("category")["split"].unique()
+    assert sorted(len(names) for names in splits) == [1, 1, 1]
+    assert sorted(names[0] for names in splits) == ["train", "train", "validation"]
+    assert set(index.loc[index["split"] == "validation", "defect"]) == {"dent", "good"}
+    for path in index["scan_path"]:
+        assert read_scan(tmp_path / "first" / path)
+    # A part is the same in either split.
+    plain = content(tmp_path / "first")
+    synthesize(good_parts, tmp_path / "plain", replace(settings, validation=0.0))
+    scans = {name for name in content(tmp_path / "plain") if name.endswith((".ply", ".tiff"))}
+    assert scans == {name.replace("/validation/", "/train/") for name in plain if name.endswith((".ply", ".tiff"))}
+
+
+def test_the_share_for_validation_is_spread_over_the_parts_and_drawn_by_the_seed():
+    sources = [Path(f"{number:03d}.ply") for number in range(40)]
+    drawn = {
+        seed: splits_of(Path("good"), sources, Settings(split="train", validation=0.25, seed=seed)) for seed in range(8)
+    }
+    for splits in drawn.values():
+        assert splits.count("validation") == 10
+        assert all(splits[start : start + 4].count("validation") == 1 for start in range(0, 40, 4))
+    assert len({tuple(splits) for splits in drawn.values()}) > 1
+    for share, expected in ((0.01, 1), (0.99, 39), (0.5, 20), (0.0, 0)):
+        settings = Settings(split="train", validation=share)
+        assert splits_of(Path("good"), sources, settings).count("validation") == expected
+    with pytest.raises(InputError, match="one part alone"):
+        splits_of(Path("good"), sources[:1], Settings(validation=0.5))
+
+
+def test_a_split_of_broken_files_alone_is_told(tmp_path):
+    for name in ("a", "b"):
+        write_mesh(tmp_path / "good" / f"{name}.ply", block())
+    settings = Settings(kinds=("dent",), points=10_000, size=(0.1, 0.3), validation=0.5)
+    validation = splits_of(tmp_path, [Path("a"), Path("b")], settings).index("validation")
+    (tmp_path / "good" / f"{'ab'[validation]}.ply").write_bytes(b"junk")
+    rejected = synthesize(tmp_path / "good", tmp_path / "out", settings)
+    assert "no sample of the split validation could be made" in str(rejected[1])
+    assert set(own_parts_index(tmp_path / "out", splits=SPLITS)["split"]) == {"test"}
+
+
+def test_files_of_others_in_the_output_are_not_deleted(tmp_path, good_parts):
+    settings = Settings(kinds=("dent",), points=10_000, size=(0.1, 0.3))
+    out = tmp_path / "out"
+    synthesize(good_parts, out, settings)
+    synthesize(good_parts, out, replace(settings, kinds=("bulge",)))  # what it wrote itself is replaced
+    assert not any("/dent/" in name for name in content(out))
+    for name in ("notes.txt", "block/test/good/mine.ply", ".hidden/x"):
+        (out / name).parent.mkdir(exist_ok=True)
+        (out / name).write_text("mine")
+        before = content(out)
+        with pytest.raises(InputError) as caught:
+            synthesize(good_parts, out, settings)
+        assert caught.value.where == str(out / name)
+        assert "was not written by synthesize" in str(caught.value)
+        assert content(out) == before
+        (out / name).unlink()
+    (out / "synthesis.json").write_text("[]")
+    with pytest.raises(InputError, match="is no record of synthesised data"):
+        synthesize(good_parts, out, settings)
+
+
+def test_a_file_that_comes_while_data_is_made_is_not_deleted(tmp_path, good_parts, monkeypatch):
+    settings = Settings(kinds=("dent",), points=10_000, size=(0.1, 0.3))
+    out = tmp_path / "out"
+    synthesize(good_parts, out, settings)
+    write = files._write
+
+    def late(*args: object):
+        (out / "notes.txt").write_text("mine")
+        return write(*args)
+
+    monkeypatch.setattr(files, "_write", late)
+    with pytest.raises(InputError, match="was not written by synthesize"):
+        synthesize(good_parts, out, settings)
+    assert (out / "notes.txt").read_text() == "mine"
+
+
 def test_a_folder_with_something_else_is_not_replaced(tmp_path, good_parts):
     with pytest.raises(InputError, match="holds something else"):
         synthesize(good_parts, good_parts, SETTINGS)
@@ -256,6 +343,9 @@ def test_a_kind_that_a_part_cannot_take_is_reported(tmp_path):
     settings = Settings(kinds=("scratch", "dent", "hole"), size=(0.08, 0.2), strength=(0.02, 0.06), points=30_000)
     rejected = synthesize(tmp_path / "good", tmp_path / "out", settings)
     assert len(rejected) == 1
+    row = pd.read_csv(tmp_path / "out" / "rejected.csv").iloc[0]
+    assert (row["name"], row["path"], row["check"]) == ("tray.ply", rejected[0].where, "preparation")
+    assert row["remedy"] == "change --size or --strength, or leave the kind out"
     assert "takes no scratch of that size and strength (1 of 1 samples not made)" in str(rejected[0])
     assert sorted(own_parts_index(tmp_path / "out")["defect"]) == ["dent", "good", "hole"]
 
@@ -302,6 +392,14 @@ def test_parts_that_cannot_be_used_are_refused_with_the_reason(tmp_path):
         open_source(tmp_path / "table.tiff", "table.tiff", SETTINGS)
 
 
+def test_masks_and_colours_are_no_parts(tmp_path):
+    for name in ("a.ply", "a_mask.ply", "masks/a.npy", "hills/xyz/0.tiff", "hills/gt/0.tiff", "hills/rgb/0.png"):
+        (tmp_path / "good" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "good" / name).touch()
+    found = find_sources(tmp_path / "good", tmp_path / "out")
+    assert [path.relative_to(tmp_path / "good").as_posix() for path in found] == ["a.ply", "hills/xyz/0.tiff"]
+
+
 def test_a_folder_of_nothing_usable_is_an_error_and_makes_no_folder(tmp_path):
     with pytest.raises(InputError, match="not found"):
         synthesize(tmp_path / "none", tmp_path / "out", SETTINGS)
@@ -326,6 +424,9 @@ def test_a_folder_of_nothing_usable_is_an_error_and_makes_no_folder(tmp_path):
         ({"size": (0.1, 0.9)}, "--size: 0.1 to 0.9 is no range"),
         ({"strength": (0.0, 0.1)}, "--strength: 0 to 0.1 is no range"),
         ({"strength": (float("nan"), 0.1)}, "--strength: nan to 0.1 is no range"),
+        ({"validation": 1.0}, "--validation: 1 is no share"),
+        ({"validation": float("nan")}, "--validation: nan is no share"),
+        ({"validation": 0.2, "split": "validation"}, "--validation: all parts go to the split validation"),
         ({"points": 10}, "--points: 10 is too small"),
         ({"seed": -1}, "--seed: -1 is too small"),
         ({"per_kind": 0, "good": 0}, "no samples are asked for"),
@@ -364,6 +465,9 @@ def test_the_command(tmp_path, good_parts):
     assert result.exit_code == 2  # one file is broken
     assert "broken.ply" in result.output
     assert set(own_parts_index(tmp_path / "out", splits=SPLITS)["split"]) == {"validation"}
+    result = CliRunner().invoke(app, [*arguments, *options[:-2], "--validation", "0.3"])
+    assert result.exit_code == 2
+    assert set(own_parts_index(tmp_path / "out", splits=SPLITS)["split"]) == {"test", "validation"}
     result = CliRunner().invoke(app, [*arguments, "--kinds", "rust"])
     assert result.exit_code == 2
     assert "choose among bulge, dent" in result.output

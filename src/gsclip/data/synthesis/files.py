@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import zlib
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,10 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+from gsclip.data import checks
 from gsclip.data.background import remove_background
+from gsclip.data.companions import is_companion
+from gsclip.data.datasets import CALIBRATION_SPLIT
 from gsclip.data.own_parts import GOOD, LABELS_FILE, SPLITS
 from gsclip.data.preparing import REJECTED_FILE
 from gsclip.data.procedural.casting import single_thread
@@ -63,6 +68,7 @@ class Settings:
         points: of each cloud sampled on a mesh.
         side: pixels along the side of the simulated sensor's grid.
         split: of the data set that is made.
+        validation: share of the parts that go to the split ``validation`` instead, with all of their samples.
         seed: decides everything that is drawn.
     """
 
@@ -75,6 +81,7 @@ class Settings:
     points: int = MESH_POINTS
     side: int = 240
     split: str = "test"
+    validation: float = 0.0
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -99,6 +106,10 @@ class Settings:
         ):
             if number < lowest:
                 raise InputError(name, f"{number} is too small", f"give at least {lowest}")
+        if not 0 <= self.validation < 1:
+            raise InputError("--validation", f"{self.validation:g} is no share", "give a number from 0 to below 1")
+        if self.validation and self.split == CALIBRATION_SPLIT:
+            raise InputError("--validation", f"all parts go to the split {self.split}", "choose another --split")
         if self.per_kind + self.good == 0:
             raise InputError("--per-kind", "no samples are asked for", "give a number above 0, or one of --good")
 
@@ -131,6 +142,24 @@ Maker = Callable[[str, int], Sample | None]
 """From a kind, or ``good``, and a number to the sample; ``None`` where the part does not take the kind."""
 
 
+@dataclass
+class _Made:
+    """What has been made so far, and what was rejected: tables of the data set, and rows of its record."""
+
+    labels: list[dict[str, str]] = field(default_factory=list)
+    samples: list[dict[str, Any]] = field(default_factory=list)
+    sources: list[dict[str, str]] = field(default_factory=list)
+    rejected: list[GsclipError] = field(default_factory=list)
+    rejected_rows: list[dict[str, str]] = field(default_factory=list)
+    counts: Counter[Path] = field(default_factory=Counter)
+
+    def reject(self, path: Path, name: str, error: GsclipError) -> None:
+        """Note why a source, or a kind of defect on it, is left out."""
+        error = checks.named(error, checks.PREPARATION)
+        self.rejected.append(error)
+        self.rejected_rows.append({**checks.rejected_row(name, str(path), error), "path": str(path)})
+
+
 def synthesize(folder: Path, output: Path, settings: Settings) -> list[GsclipError]:
     """Make a labelled data set from the good parts in a folder.
 
@@ -146,82 +175,104 @@ def synthesize(folder: Path, output: Path, settings: Settings) -> list[GsclipErr
         Why sources were rejected, or which kinds they do not take; listed in ``rejected.csv`` too.
 
     Raises:
-        InputError: when there are no scans, when the output is something else, or when nothing could be made.
+        InputError: when there are no scans, when the output holds anything else than what an earlier call wrote, when
+            there are too few parts for two splits, or when nothing could be made.
     """
     _check_output(output)
     sources = find_sources(folder, output)
+    splits = splits_of(folder, sources, settings)
     each = (settings.per_kind * len(settings.kinds)) + settings.good
-    rejected: list[GsclipError] = []
-    labels: list[dict[str, str]] = []
-    records: list[dict[str, Any]] = []
-    used: list[dict[str, str]] = []
-    counts: Counter[tuple[str, str]] = Counter()
+    made = _Made()
     with (
         single_thread(),
         atomic_directory(output) as temporary,
         tqdm(total=each * len(sources), desc="synthesize", unit="sample", mininterval=2) as progress,
     ):
-        for path in sources:
-            name = path.relative_to(folder).as_posix()
-            try:
-                kind_of_source, make = open_source(path, name, settings)
-            except OSError:  # of the disk: the next one would fail, too
-                raise
-            except Exception as error:  # one broken file never stops the others
-                rejected.append(unexpected(path, error))
-                progress.update(each)
-                continue
-            category = category_of(path, folder, kind_of_source)
-            used.append({"path": name, "sha256": sha256(path), "kind": kind_of_source, "category": category})
-            good = settings.good if kind_of_source == "mesh" else min(settings.good, 1)
-            for kind, wanted in [(GOOD, good), *((kind, settings.per_kind) for kind in settings.kinds)]:
-                failed = 0
-                for number in range(wanted):
-                    try:
-                        sample = make(kind, number)
-                    except OSError:
-                        raise
-                    except Exception as error:
-                        rejected.append(unexpected(f"{path}, {kind}", error))
-                        break
-                    finally:
-                        progress.update()
-                    if sample is None:
-                        failed += 1
-                        continue
-                    place = Path(category, settings.split, kind)
-                    scan, mask = _write(temporary, place, counts[category, kind], sample)
-                    counts[category, kind] += 1
-                    labels.append(
-                        {"scan": scan, "category": category, "split": settings.split, "defect": kind, "mask": mask}
-                    )
-                    records.append(
-                        {"scan": scan, "source": name, "size": sample.size, "strength": sample.strength}
-                    )
-                if failed:
-                    problem = f"takes no {kind} of that size and strength ({failed} of {wanted} samples not made)"
-                    remedy = "change --size or --strength, or leave the kind out"
-                    rejected.append(InputError(path, problem, remedy))
-            progress.update(settings.good - good)
-        if not labels:
-            raise InputError(folder, f"nothing could be made of {len(sources)} files", str(rejected[0]))
-        write_csv(temporary / LABELS_FILE, pd.DataFrame(labels))
-        write_csv(
-            temporary / REJECTED_FILE,
-            pd.DataFrame(
-                [(error.where if isinstance(error, InputError) else "", str(error)) for error in rejected],
-                columns=["name", "problem"],
-            ),
-        )
+        for number, (path, split) in enumerate(zip(sources, splits, strict=True), start=1):
+            _make_samples(temporary, path, folder, replace(settings, split=split, validation=0.0), made, progress)
+            progress.update(each * number - progress.n)
+        if not made.labels:
+            raise InputError(folder, f"nothing could be made of {len(sources)} files", str(made.rejected[0]))
+        for split in sorted(set(splits) - {row["split"] for row in made.labels}):
+            problem, remedy = f"no sample of the split {split} could be made", "give more parts, or another --seed"
+            made.reject(folder, folder.name, InputError(folder, problem, remedy))
+        write_csv(temporary / LABELS_FILE, pd.DataFrame(made.labels))
+        write_csv(temporary / REJECTED_FILE, checks.rejected_table(made.rejected_rows))
         write_json(
             temporary / RECORD_FILE,
-            {"parameters": dataclasses.asdict(settings), "sources": used, "samples": records},
+            {"parameters": dataclasses.asdict(settings), "sources": made.sources, "samples": made.samples},
         )
-    return rejected
+        _check_output(output)  # again: making takes minutes, in which files may have come
+    return made.rejected
+
+
+def _make_samples(
+    root: Path, path: Path, folder: Path, settings: Settings, made: _Made, progress: tqdm[Any]
+) -> None:
+    """Make and write all samples of one source, good ones first; rejections go to ``made``."""
+    name = path.relative_to(folder).as_posix()
+    try:
+        kind_of_source, make = open_source(path, name, settings)
+    except OSError:  # of the disk: the next one would fail, too
+        raise
+    except Exception as error:  # one broken file never stops the others
+        made.reject(path, name, unexpected(path, error))
+        return
+    category = category_of(path, folder, kind_of_source)
+    made.sources.append({"path": name, "sha256": sha256(path), "kind": kind_of_source, "category": category})
+    good = settings.good if kind_of_source == "mesh" else min(settings.good, 1)
+    for kind, wanted in [(GOOD, good), *((kind, settings.per_kind) for kind in settings.kinds)]:
+        failed = 0
+        for number in range(wanted):
+            try:
+                sample = make(kind, number)
+            except OSError:
+                raise
+            except Exception as error:
+                made.reject(path, name, unexpected(f"{path}, {kind}", error))
+                break
+            finally:
+                progress.update()
+            if sample is None:
+                failed += 1
+                continue
+            place = Path(category, settings.split, kind)
+            scan, mask = _write(root, place, made.counts[place], sample)
+            made.counts[place] += 1
+            made.labels.append(
+                {"scan": scan, "category": category, "split": settings.split, "defect": kind, "mask": mask}
+            )
+            made.samples.append(
+                {"scan": scan, "mask": mask, "source": name, "size": sample.size, "strength": sample.strength}
+            )
+        if failed:
+            problem = f"takes no {kind} of that size and strength ({failed} of {wanted} samples not made)"
+            made.reject(path, name, InputError(path, problem, "change --size or --strength, or leave the kind out"))
+
+
+def splits_of(folder: Path, sources: Sequence[Path], settings: Settings) -> list[str]:
+    """Split of each source: the share for validation is spread evenly over the list, from a place that the seed draws.
+
+    Both splits get one source at least.
+
+    Raises:
+        InputError: when there is one source alone, and a share of it is asked for.
+    """
+    if not settings.validation:
+        return [settings.split] * len(sources)
+    count = len(sources)
+    if count < 2:
+        raise InputError(folder, "one part alone cannot be in two splits", "give more parts, or leave --validation out")
+    chosen = min(max(round(settings.validation * count), 1), count - 1)
+    start = int(_stream(settings.seed, CALIBRATION_SPLIT).integers(count))
+    steps = [(start + place * chosen) // count for place in range(count + 1)]  # goes up by one at each that is chosen
+    return [CALIBRATION_SPLIT if step < following else settings.split for step, following in pairwise(steps)]
 
 
 def find_sources(folder: Path, output: Path) -> list[Path]:
-    """Files of a folder that are named as scans, sorted; hidden ones and those in the output are left out.
+    """Files of a folder that are named as scans, sorted.
+
+    Hidden ones, those in the output, and masks and colour images of scans (:mod:`gsclip.data.companions`) are left out.
 
     Raises:
         InputError: when the folder is missing or holds none.
@@ -235,6 +286,7 @@ def find_sources(folder: Path, output: Path) -> list[Path]:
         if not any(part.startswith(".") for part in path.relative_to(folder).parts)
         and not path.is_dir()
         and is_scan_file(path)
+        and not is_companion(path)
         and not path.resolve().is_relative_to(inside)
     )
     if not found:
@@ -400,10 +452,27 @@ def _check_noise(path: Path, noise: float, ranges: Ranges) -> None:
 
 
 def _check_output(output: Path) -> None:
+    """Refuse an output that holds a file that no earlier call wrote: it would be deleted."""
     if output.exists() and not output.is_dir():
         raise InputError(output, "is a file", "name a folder that is to be made")
-    if output.is_dir() and any(output.iterdir()) and not (output / RECORD_FILE).is_file():
+    files = (path for path in output.rglob("*") if path.is_symlink() or not path.is_dir())
+    found = {path.relative_to(output).as_posix() for path in files}
+    if found and RECORD_FILE not in found:
         raise InputError(output, "holds something else than synthesised data", "name a new folder")
+    foreign = found - _written(output / RECORD_FILE) if found else set()
+    if foreign:
+        problem = "lies in the folder for the labelled data and was not written by synthesize"
+        raise InputError(output / min(foreign), problem, "move it away, or name a new folder")
+
+
+def _written(record: Path) -> set[str]:
+    """Files that a data set consists of, relative to its folder, from its record."""
+    try:
+        samples = json.loads(record.read_text(encoding="utf-8"))["samples"]
+        files = {str(sample[key]) for sample in samples for key in ("scan", "mask")}
+    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+        raise InputError(record, "is no record of synthesised data", "name a new folder") from error
+    return {RECORD_FILE, LABELS_FILE, REJECTED_FILE, *files}
 
 
 def _write(root: Path, place: Path, number: int, sample: Sample) -> tuple[str, str]:
