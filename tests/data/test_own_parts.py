@@ -233,6 +233,8 @@ def test_masks_of_every_form_are_the_same(tmp_path):
         "g.csv": b"defect;x\n" + text(np.column_stack([MARKED, np.ones(len(MARKED))])).replace(b" ", b";"),
         "h.csv": b"".join(b"True\n" if marked else b"false\n" for marked in MARKED),
         "i.ply": ply(colors=color),
+        "k.txt": b"".join(b"0,25;1,0\n" if marked else b"0;0,0\n" for marked in MARKED),
+        "l.csv": b"x\tdefect\n" + b"".join(b"0,25\t1,0\n" if marked else b"0\t0\n" for marked in MARKED),
     }.items():
         np.testing.assert_array_equal(read_scan_mask(write(tmp_path / name, content), points), MARKED, err_msg=name)
     write(tmp_path / "j.ply", ply(colors=color))
@@ -250,6 +252,7 @@ def test_masks_of_every_form_are_the_same(tmp_path):
         ("m.npz", numpy_bytes(archive=True, truth=MARKED), "has no array 'mask'"),
         ("m.txt", b"good\nbad\n", "cannot be read as a table of labels"),
         ("m.csv", b"label\n1\n0\n", "the mask has 2 values"),
+        ("m.txt", b"0,5;1.0\n" * 180, "its numbers have decimal commas beside decimal points"),
         ("m.ply", ply(), "the mask has no colours"),
         ("m.ply", ply(points=cloud()[:50], colors=colours()[:50]), "the mask has 50 values"),
         ("m.png", png(), "is an image, and the scan has no pixels"),

@@ -17,7 +17,7 @@ import pandas as pd
 from scipy.spatial import cKDTree
 
 from gsclip.data import layout
-from gsclip.data.cloud_files import parse_table
+from gsclip.data.cloud_files import CommaError, parse_table
 from gsclip.data.sample import Scan
 from gsclip.data.scan_files import check_file, read_scan
 from gsclip.errors import InputError, one_line
@@ -118,8 +118,8 @@ def read_row(root: str | Path, row: pd.Series) -> Scan:
 def read_labels(path: Path) -> np.ndarray:
     """Read a text file of labelled points.
 
-    Columns may be separated by commas, semicolons, tabs or spaces, also mixed; one line of names before them and lines
-    that begin with ``#`` or ``//`` are passed over.
+    Columns may be separated by commas, semicolons, tabs or spaces, also mixed, and may have decimal commas where
+    something else separates; one line of names before them and lines that begin with ``#`` or ``//`` are passed over.
 
     Returns:
         (n, 4) float64: x, y, z, label.
@@ -131,6 +131,8 @@ def read_labels(path: Path) -> np.ndarray:
     remedy = "copy it again; expected x, y, z and label in each line"
     try:
         _, table = parse_table(path.read_bytes())
+    except CommaError as error:
+        raise InputError(path, *error.args, "readable") from error
     except (OSError, ValueError) as error:
         problem = f"cannot be read as a table of labelled points ({one_line(error, 100)})"
         raise InputError(path, problem, remedy, "readable") from error

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gsclip.data.cloud_files import parse_table
+from gsclip.data.cloud_files import CommaError, parse_table
 from gsclip.data.sample import Scan
 from gsclip.data.scan_files import check_file, read_array, read_cloud_file, read_mask
 from gsclip.errors import InputError
@@ -100,6 +100,8 @@ def _marked(path: Path, color: np.ndarray) -> np.ndarray:
 def _labels(path: Path) -> np.ndarray:
     try:
         names, table = parse_table(path.read_bytes())
+    except CommaError as error:
+        raise InputError(path, *error.args, "readable") from error
     except (OSError, ValueError) as error:
         remedy = "give one row for each point, its label in the last column"
         raise InputError(path, "cannot be read as a table of labels", remedy, "readable") from error

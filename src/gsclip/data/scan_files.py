@@ -31,7 +31,16 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from gsclip.data.cloud_files import MAX_POINTS, PARSERS, Cloud, ColorError, IncompleteError, TooManyError, parse
+from gsclip.data.cloud_files import (
+    MAX_POINTS,
+    PARSERS,
+    Cloud,
+    ColorError,
+    CommaError,
+    IncompleteError,
+    TooManyError,
+    parse,
+)
 from gsclip.data.sample import Scan
 from gsclip.errors import InputError
 
@@ -335,7 +344,7 @@ def read_cloud_file(path: Path) -> Cloud:
     extension = path.suffix.lower()
     try:
         cloud = parse(path.read_bytes(), extension)
-    except (IncompleteError, TooManyError, ColorError) as error:
+    except (IncompleteError, TooManyError, ColorError, CommaError) as error:
         problem, remedy = error.args
         check = "colours" if isinstance(error, ColorError) else "readable"
         raise InputError(path, problem, remedy, check) from error
