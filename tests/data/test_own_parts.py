@@ -140,6 +140,28 @@ def test_the_pipeline_trains_on_all_splits_and_tests_on_the_tests(tmp_path):
     np.testing.assert_array_equal(marked.mask, MARKED)
 
 
+@pytest.mark.parametrize(
+    ("place", "folder", "defect"),
+    [
+        ("nut/line1/good", "nut/line1/good", "line1"),
+        ("nut/training/OK", "nut/training/OK", "training"),
+        ("nut/valid/good/xyz", "nut/valid/good", "valid"),
+        ("nut/test/line1/2024/normal/more", "nut/test/line1/2024/normal", "line1"),
+        ("nut/hole/good", "nut/hole/good", "hole"),
+    ],
+)
+def test_good_parts_in_deeper_folders_are_never_counted_as_defective(tmp_path, place, folder, defect):
+    write(tmp_path / "nut" / "good" / "0.ply")
+    write(tmp_path / "nut" / "good" / "line1" / "normal" / "0.ply")
+    write(tmp_path / "nut" / "hole" / "deep" / "0.ply")
+    assert own_parts_index(tmp_path)["label"].tolist() == [0, 0, 1]
+    write(tmp_path / place / "1.ply")
+    assert refusal(own_parts_index, tmp_path) == (
+        f"{tmp_path / folder}: lies below {folder.rpartition('/')[0]}, so that its scans would count as defective "
+        f"({defect}); put it below its category, or a split (train, validation, val, test) in it; or give labels.csv"
+    )
+
+
 # --- labels by a table
 
 
