@@ -36,6 +36,7 @@ from gsclip.report.content import Run
 from gsclip.report.gallery import GalleryItem, add_localisation, draw, evaluated_rows, score_range
 from gsclip.report.overlays import colours
 from gsclip.report.page import write_report
+from gsclip.results import VIEWS_FILE, check_rendered_results, check_score_results
 from gsclip.scores.prediction import Prediction
 from gsclip.storage import Pack, atomic_directory, atomic_path, write_csv, write_json, write_pack
 from gsclip.views.cameras import camera_angles
@@ -57,11 +58,14 @@ def find_scans(paths: Sequence[Path], output: Path | None = None) -> dict[str, P
             scans (:mod:`gsclip.data.companions`). Files of laser scanners are named, and rejected when they are read.
 
     Raises:
-        InputError: when a folder holds no scan.
+        InputError: when a folder holds no scan, or lies in that of the results.
     """
     files: list[Path] = []
     for path in paths:
         if os.path.isdir(path):  # Path.is_dir raises where the name is too long
+            if output is not None and Path(os.path.realpath(path)).is_relative_to(os.path.realpath(output)):
+                problem = f"is searched for scans, and the results would go to {output}, which holds it or is the same"
+                raise InputError(path, problem, "choose another --output")
             found = sorted(
                 file
                 for file in path.rglob("*")
@@ -102,6 +106,10 @@ def render_files(
 
     Returns:
         Why scans were rejected; they are listed in ``rejected.csv`` too.
+
+    Raises:
+        InputError: when a folder holds no scan, or a result would replace what `gsclip render` has not written; then
+            nothing is written.
     """
     angles = camera_angles(cameras, views)
 
@@ -113,14 +121,16 @@ def render_files(
                 Image.fromarray(rendered.rendered[number]).save(folder / f"rendered_{number}.png")
                 Image.fromarray(rendered.depth[number]).save(folder / f"depth_{number}.png")
             np.savez_compressed(
-                folder / "views.npz",
+                folder / VIEWS_FILE,
                 points=sample.points,
                 pixels=rendered.pixels,
                 visible=rendered.visible,
                 angles=np.array(angles, dtype=np.float32),
             )
 
-    return _for_each(find_scans(paths, output), output, render)
+    scans = find_scans(paths, output)
+    check_rendered_results(scans, output)
+    return _for_each(scans, output, render)
 
 
 def score_files(paths: Sequence[Path], model: Path, output: Path) -> list[GsclipError]:
@@ -128,8 +138,13 @@ def score_files(paths: Sequence[Path], model: Path, output: Path) -> list[Gsclip
 
     Returns:
         Why scans were rejected; they are listed in ``rejected.csv`` too.
+
+    Raises:
+        InputError: when the model cannot be read, a folder holds no scan, or a result would replace what `gsclip score`
+            has not written; then nothing is written.
     """
     scans = find_scans(paths, output)
+    check_score_results(scans, output)
     detector = Detector.from_pretrained(model)
     rows: list[dict[str, Any]] = []
     extents: list[np.ndarray] = []
