@@ -100,6 +100,54 @@ def test_scores_go_beside_the_scans_where_no_name_is_taken_and_replace_earlier_o
     refused(tmp_path, "score", tmp_path / "nut.ply", "--model", "none", "--output", tmp_path)
 
 
+def render(folder, *scans):
+    return ("render", *scans, "--views", 1, "--size", 32, "--output", folder)
+
+
+def test_images_replace_those_of_an_earlier_call_alone(tmp_path):
+    (tmp_path / "nut.ply").write_bytes(ply())
+    out = tmp_path / "out"
+    (out / "nut").mkdir(parents=True)
+    for views in (2, 1):
+        assert run(*render(out, tmp_path / "nut.ply"), "--views", views).exit_code == 0
+    assert sorted(path.name for path in (out / "nut").iterdir()) == ["depth_0.png", "rendered_0.png", "views.npz"]
+    (out / "nut" / "notes.txt").write_text("mine")
+    line = refused(tmp_path, *render(out, tmp_path / "nut.ply"))
+    assert f"{out / 'nut' / 'notes.txt'}: is no result of an earlier call" in line
+    assert f"would replace the folder {out / 'nut'}" in line
+
+
+@pytest.mark.parametrize("names", [["depth_0.png"], ["views.npz"], ["depth_0.png", "views.npz"], ["depth_0.png/mine"],
+                                   [".hidden"]])  # fmt: skip
+def test_folders_of_others_that_look_like_results_stay(tmp_path, names):
+    (tmp_path / "lid.ply").write_bytes(ply())
+    for name in names:
+        path = tmp_path / "nut" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"mine")
+    (tmp_path / "nut.ply").write_bytes(ply())
+    line = refused(tmp_path, *render(tmp_path, tmp_path / "lid.ply", tmp_path / "nut.ply"))
+    assert str(tmp_path / "nut" / names[0].split("/")[0]) in line
+
+
+def test_a_scan_in_the_folder_of_its_images_stays(tmp_path):
+    (tmp_path / "nut.ply").write_bytes(ply())
+    assert run(*render(tmp_path, tmp_path / "nut.ply")).exit_code == 0
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "nut.ply").symlink_to(tmp_path / "nut" / "views.npz")
+    line = refused(tmp_path, *render(tmp_path, tmp_path / "other" / "nut.ply"))
+    assert f"lies in {tmp_path / 'nut'}" in line
+
+
+@pytest.mark.parametrize("make", [lambda path: path.write_text("mine"), lambda path: path.symlink_to("other")])
+def test_what_is_no_folder_is_not_replaced_by_images(tmp_path, make):
+    (tmp_path / "lid.ply").write_bytes(ply())
+    make(tmp_path / "lid")
+    assert "lid: is no folder" in refused(tmp_path, *render(tmp_path, tmp_path / "lid.ply"))
+    (tmp_path / "rejected.csv").write_text("mine")
+    assert "rejected.csv: is no result" in refused(tmp_path, *render(tmp_path, tmp_path / "lid.ply"))
+
+
 def test_a_folder_of_scans_cannot_be_that_of_the_results(tmp_path):
     (tmp_path / "src" / "deep").mkdir(parents=True)
     (tmp_path / "src" / "deep" / "a.ply").write_bytes(ply())

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from gsclip.data.companions import companions
+from gsclip.data.companions import Companions, companions
 from gsclip.data.depth_images import find_camera_file
 from gsclip.data.preparing import REJECTED_FILE
 from gsclip.data.scan_files import DEPTH_IMAGES
@@ -86,16 +86,18 @@ def _check_files(results: Iterable[Path], scans: Iterable[Path]) -> None:
 def _inputs(scans: Iterable[Path]) -> dict[str, str]:
     """What the files of scans are, by their real paths: the scans, their masks, colours and cameras."""
     found: dict[str, str] = {}
-    near = {}
+    near: dict[Path, Companions] = {}
     for scan in scans:
-        folder = scan.absolute().parent
+        folder, camera = scan.absolute().parent, None
+        if scan.suffix.lower() in DEPTH_IMAGES:
+            camera = find_camera_file(scan)
         if folder not in near:
             near[folder] = companions(folder, folder.parent)
         for path, what in (
             (scan, "a scan of this call"),
             (near[folder].mask_of(scan), f"the mask of {scan.name}"),
             (near[folder].colors_of(scan), f"the colour image of {scan.name}"),
-            (find_camera_file(scan) if scan.suffix.lower() in DEPTH_IMAGES else None, f"the camera file of {scan.name}"),
+            (camera, f"the camera file of {scan.name}"),
         ):
             if path is not None:
                 found.setdefault(os.path.realpath(path), what)
