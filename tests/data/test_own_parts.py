@@ -193,8 +193,71 @@ def test_semicolons_separate_too(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("word", "defect"),
+    [("0", "good"), ("0.0", "good"), ("FALSE", "good"), ("ok", "good"), ("1", "defect"), ("1.0", "defect"),
+     ("True", "defect"), ("nok", "defect"), ("2", "2"), ("Hole", "Hole")],
+)  # fmt: skip
+def test_words_of_labels_mean_the_same_in_the_column_of_defects(tmp_path, word, defect):
+    table(tmp_path, f"scan,category,defect\na.ply,nut,{word}\n")
+    index = own_parts_index(tmp_path)
+    assert index[["defect", "label"]].to_numpy().tolist() == [[defect, int(defect != "good")]]
+    if defect in ("good", "defect"):
+        table(tmp_path, f"scan,category,label\na.ply,nut,{word}\n")
+        assert own_parts_index(tmp_path)["defect"].tolist() == [defect]
+
+
+def test_the_table_is_found_in_any_letter_case(tmp_path):
+    write(tmp_path / "nut" / "a.ply")
+    write(tmp_path / "Labels.CSV", b"scan,category,label\nnut/a.ply,lid,0\n")
+    (row,) = (row for _, row in own_parts_index(tmp_path).iterrows())
+    assert row["name"] == "lid/test/good/a"
+    assert not unlabelled(tmp_path, row)
+    assert not read_row(tmp_path, row).mask.any()
+    table(tmp_path, "scan,category,label\nnut/a.ply,lid,1\n")
+    if len(list(tmp_path.glob("*.[cC]*"))) == 2:
+        assert refusal(own_parts_index, tmp_path) == (
+            f"{tmp_path}: holds Labels.CSV and labels.csv: it is not clear which one counts; keep one of them"
+        )
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "Scan;Category;Defect;;\r\n;;;;\r\na.ply;nut;hole;;\r\n\r\n;;;;\r\nb.ply;nut;0;;\r\n",
+        "sep=;\r\nscan;category;defect\r\na.ply;nut;hole\r\nb.ply;nut;ok\r\n",
+        "sep=,\rscan,category,defect\ra.ply,nut,hole\rb.ply,nut,ok\r",
+        "scan\tcategory\tdefect\na.ply\tnut\thole\nb.ply\tnut\t0\n",
+        "\ufeffsep=\t\nscan\tcategory\tdefect\na.ply\tnut\thole\nb.ply\tnut\t0\t\n",
+    ],
+)
+def test_tables_are_read_as_spreadsheets_write_them(tmp_path, content):
+    table(tmp_path, content)
+    assert own_parts_index(tmp_path)["name"].tolist() == ["nut/test/good/b", "nut/test/hole/a"]
+
+
+def test_scans_that_the_table_does_not_name_are_warned_of_once(tmp_path, caplog):
+    for place in ("a.ply", "sub/masks/a.npy", "truth.npy", "truth.ply", "a_mask.npy", "notes.txt"):
+        write(tmp_path / place)
+    content = "scan,category,label,mask\n./a.ply,nut,1,truth.npy\nc.ply,nut,1,./truth.ply#00ff00\n"
+    table(tmp_path, content)
+    own_parts_index(tmp_path)
+    assert "not named" not in caplog.text
+    for number in range(12):
+        write(tmp_path / "sub" / f"{number:02d}.ply")
+    own_parts_index(tmp_path)
+    names = ", ".join(f"sub/{number:02d}.ply" for number in range(10))
+    (record,) = (record for record in caplog.records if "not named" in record.message)
+    assert record.message == f"{tmp_path}: 12 scans are not named in labels.csv, left out: {names} and 2 more"
+
+
+@pytest.mark.parametrize(
     ("content", "problem"),
     [
+        ("scan,category,label\n", "the table has no rows; give one row for each scan"),
+        ("scan;category;label;\n;;;\n", "the table has no rows"),
+        ("sep=;\nscan;category\n", "line 2: lacks the column label"),
+        ("sep=;\nscan;category;label\na.ply;nut;2\n", "line 3: no such label: 2"),
+        ("scan;category;label;\n\na.ply;nut;0;x\n", "line 3: has not as many values"),
         ("scan,split\na.ply,test\n", "line 1: lacks the column category"),
         ("scan,category\na.ply,nut\n", "line 1: lacks the column label"),
         ("scan,category,label,label\na.ply,nut,1,1\n", "line 1: names a column twice"),

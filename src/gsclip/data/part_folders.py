@@ -88,6 +88,12 @@ def folder_rows(root: Path, unnamed: str) -> list[dict[str, str]]:
     return rows
 
 
+def find_scans(root: Path) -> list[Path]:
+    """Files below a folder that :func:`folder_rows` would take for scans, sorted; nothing is warned of."""
+    layout.start_listing()
+    return sorted(scan for scan, _, _ in _search(root).scans)
+
+
 def place(parts: Sequence[str]) -> tuple[str, str | None, str]:
     """Split, defect (``None``: unlabelled) and name of a file from its path below its category."""
     middle = list(parts[:-1])
