@@ -328,6 +328,74 @@ def test_masks_of_every_form_are_the_same(tmp_path):
     np.testing.assert_array_equal(grid, MARKED.reshape(HEIGHT, WIDTH))
 
 
+def marked_files(points, marked):
+    """Coloured cloud and tables with these points, by the name of the file."""
+    rows = np.column_stack([points, marked])
+    color = np.uint8([[255, 0, 0]]) * np.asarray(marked)[:, None]
+    return {
+        "a.ply": ply(points=points, colors=color),
+        "b.txt": text(rows),
+        "c.csv": b"label,z,y,x\n" + text(rows[:, ::-1]).replace(b" ", b","),
+        "d.txt": text(np.column_stack([points, color, marked])),
+        "e.csv": b"//X Y Z\n" + text(rows),
+    }
+
+
+@pytest.mark.parametrize("missing", [False, True])
+def test_masks_with_coordinates_may_be_in_another_order(tmp_path, missing):
+    scan = cloud().copy()
+    if missing:
+        scan[40:60] = np.nan
+    order = np.random.default_rng(0).permutation(len(scan))
+    expected = MARKED & np.isfinite(scan[:, 0])
+    for name, content in marked_files(scan[order], MARKED[order]).items():
+        path = write(tmp_path / name, content)
+        np.testing.assert_array_equal(read_scan_mask(path, Scan(scan)), expected, err_msg=name)
+        grid = read_scan_mask(path, Scan(scan.reshape(HEIGHT, WIDTH, 3)))
+        np.testing.assert_array_equal(grid, expected.reshape(HEIGHT, WIDTH), err_msg=name)
+    kept = order[np.isfinite(scan[order, 0])]
+    for name, content in marked_files(scan[kept], MARKED[kept]).items():
+        found = read_scan_mask(write(tmp_path / name, content), Scan(scan))
+        np.testing.assert_array_equal(found, expected, err_msg=name)
+
+
+TURN = np.array([[0, -1, 0], [1, 0, 0], [0, 0, 1]])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda points: points + np.float32(7),
+        lambda points: np.float32(1000) * points,
+        lambda points: np.float32(25.4) * points @ TURN + [5000, -3, 0.5],
+        lambda points: np.round(points, 3),
+        lambda points: np.where(np.arange(len(points))[:, None] % 9 == 0, np.nan, points),
+        lambda points: np.where(np.arange(len(points))[:, None] % 9 == 0, np.nan, np.round(points, 3) + 3),
+    ],
+)
+def test_masks_in_the_scans_order_count_however_the_scan_was_moved_or_rounded(tmp_path, change):
+    places = change(cloud())
+    for name, content in marked_files(places, MARKED).items():
+        found = read_scan_mask(write(tmp_path / name, content), Scan(cloud()))
+        np.testing.assert_array_equal(found, MARKED, err_msg=name)
+    scan = cloud().copy()
+    scan[::7] = np.nan
+    for name, content in marked_files(places, MARKED).items():
+        found = read_scan_mask(write(tmp_path / name, content), Scan(scan))
+        np.testing.assert_array_equal(found, MARKED, err_msg=name)
+
+
+def test_masks_with_coordinates_of_other_points_are_refused(tmp_path):
+    order = np.random.default_rng(0).permutation(len(cloud()))
+    for places in (cloud()[order] + 7, np.random.default_rng(1).normal(size=cloud().shape), cloud() ** 2 + 1):
+        for name, content in marked_files(places.astype(np.float32), MARKED[order]).items():
+            path = write(tmp_path / name, content)
+            assert refusal(read_scan_mask, path, Scan(cloud())) == (
+                f"{path}: the mask holds coordinates of other points than the scan; give the one that belongs to the "
+                "scan, or labels without coordinates"
+            )
+
+
 @pytest.mark.parametrize(
     ("name", "content", "problem"),
     [
