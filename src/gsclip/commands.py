@@ -7,7 +7,6 @@ import logging
 import os
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,12 +19,11 @@ from tqdm import tqdm
 from gsclip.data import checks, own_parts
 from gsclip.data.checking import Checked
 from gsclip.data.checking import check_dataset as check_all
-from gsclip.data.companions import is_companion
 from gsclip.data.datasets import AUXILIARY, DATASETS, TEST, listing, warn_of_cameras, warn_of_gaps
 from gsclip.data.preparation import DEFAULT_SCAN_PARAMS, offset, part_points, part_rows, prepare_sample
 from gsclip.data.preparing import REJECTED_FILE
 from gsclip.data.sample import Sample, Scan
-from gsclip.data.scan_files import LASER_SCANS, SCAN_EXTENSIONS, is_scan_file, read_scan
+from gsclip.data.scan_files import read_scan
 from gsclip.detector import Detector
 from gsclip.errors import GsclipError, InputError, unexpected
 from gsclip.metrics.sample_scores import StoredSamples
@@ -37,6 +35,7 @@ from gsclip.report.gallery import GalleryItem, add_localisation, draw, evaluated
 from gsclip.report.overlays import colours
 from gsclip.report.page import write_report
 from gsclip.results import VIEWS_FILE, check_rendered_results, check_score_results
+from gsclip.scans import find_scans
 from gsclip.scores.prediction import Prediction
 from gsclip.storage import Pack, atomic_directory, atomic_path, write_csv, write_json, write_pack
 from gsclip.views.cameras import camera_angles
@@ -47,47 +46,6 @@ DECISIONS = ("normal", "abnormal")
 _SAMPLES, _PREDICTIONS = "samples.h5", "predictions.h5"
 
 _log = logging.getLogger(__name__)
-
-
-def find_scans(paths: Sequence[Path], output: Path | None = None) -> dict[str, Path]:
-    """Name every scan: by its file name without extension, with as many folders before it as make names unique.
-
-    Args:
-        paths: files, or folders that are searched for files of a known extension.
-        output: folder of the results; what lies in it is no scan, nor are hidden files, masks and colour images of
-            scans (:mod:`gsclip.data.companions`). Files of laser scanners are named, and rejected when they are read.
-
-    Raises:
-        InputError: when a folder holds no scan, or lies in that of the results.
-    """
-    files: list[Path] = []
-    for path in paths:
-        if os.path.isdir(path):  # Path.is_dir raises where the name is too long
-            if output is not None and Path(os.path.realpath(path)).is_relative_to(os.path.realpath(output)):
-                problem = f"is searched for scans, and the results would go to {output}, which holds it or is the same"
-                raise InputError(path, problem, "choose another --output")
-            found = sorted(
-                file
-                for file in path.rglob("*")
-                if (is_scan_file(file) or file.suffix.lower() in LASER_SCANS)
-                and not file.name.startswith(".")
-                and not is_companion(file)
-                # Path.resolve raises where links lead in a circle.
-                and (output is None or not Path(os.path.realpath(file)).is_relative_to(os.path.realpath(output)))
-            )
-            if not found:
-                raise InputError(path, "the folder holds no scans", f"known are {', '.join(SCAN_EXTENSIONS)}")
-            files.extend(found)
-        else:
-            files.append(path)
-    names = {file: file.stem for file in files}
-    for depth in range(2, max((len(file.parts) for file in files), default=1) + 1):
-        counts = Counter(names.values())
-        for file, name in names.items():
-            if counts[name] > 1:
-                names[file] = "-".join([*file.parts[-depth:-1], file.stem])
-    counts = Counter(names.values())  # what is not unique yet differs in the extension alone
-    return {name if counts[name] == 1 else file.name: file for file, name in names.items()}
 
 
 def render_files(
