@@ -23,6 +23,7 @@ from gsclip.data.scan_files import check_file, read_scan
 from gsclip.errors import InputError, one_line
 
 SPLITS = ("train", "test")
+SCANS = (".pcd",)
 # Of the cloud's diagonal: how far apart a point of the scan and the same one of the text file may be. Six digits are
 # ten times as exact; the densest official clouds, two million points, have spacings of seven times as much.
 MATCH_TOLERANCE = 1e-4
@@ -75,7 +76,7 @@ def clouds_index(
 
     def is_category(folder: Path) -> bool:
         return any(
-            layout.files(place, (".pcd",)) for name, place in layout.folders(folder).items() if name in splits
+            layout.scan_files(place, SCANS) for name, place in layout.folders(folder).items() if name in splits
         )
 
     return layout.list_samples(
@@ -104,6 +105,7 @@ def read_row(root: str | Path, row: pd.Series) -> Scan:
         InputError: when a file is missing or broken, or the labels are not those of the cloud's points.
     """
     root = Path(root)
+    layout.refuse_twin(root / row["scan_path"], row["name"], SCANS)
     scan = read_scan(root / row["scan_path"])
     points = scan.points.reshape(-1, 3)
     mask: np.ndarray | None = None
@@ -190,12 +192,13 @@ def _split_rows(
 ) -> Iterator[dict[str, str | int]]:
     place = layout.folder(folder, split)
     if place is None:
-        raise InputError(folder / split, f"the category has no split {split}", "leave out the split or the category")
+        problem = f"the category has no split {split}"
+        raise layout.MissingSplitError(folder / split, problem, "leave out the split or the category")
     truth = layout.folder(folder, "gt")
     masks = {} if split == "train" else layout.files(truth, (".txt",))
-    scans = layout.files(place, (".pcd",))
+    scans = layout.scan_files(place, SCANS)
     layout.warn_of_orphans([path for key, path in masks.items() if key not in scans], "ground truth")
-    for key, scan in scans.items():
+    for key, scan in ((key, scan) for key, found in scans.items() for scan in found):
         defect = _defect(clouds, key, category)
         if split == "train":
             defect = "good"
@@ -205,7 +208,7 @@ def _split_rows(
         if defect != "good" and mask is None:
             mask = (truth or folder / "gt") / f"{scan.stem}.txt"
         yield {
-            "name": f"{category}/{split}/{defect}/{scan.stem}",
+            "name": f"{category}/{split}/{defect}/{layout.sample_name(scan.stem, scan, scans[key])}",
             "dataset": clouds.dataset,
             "category": category,
             "split": split,

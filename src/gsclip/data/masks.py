@@ -9,9 +9,9 @@ extension              content
 ``.ply``               coloured cloud; points of one colour are the defect
 =====================  ========================================================================================
 
-``.png``, ``.npy`` and ``.npz`` are in the scan's order. Coloured clouds and tables with the columns x, y and z (named, or
-the first three of four and more without names) may be in another one: their coordinates are compared with the scan's,
-see :func:`match_values`.
+``.png``, ``.npy`` and ``.npz`` are in the scan's order. Coloured clouds and tables with the columns x, y and z (named,
+or the first three of four and more without names) may be in another one: their coordinates are compared with the
+scan's, see :func:`match_values`.
 
 The colour stands behind the file's name: ``part_mask.ply#ff0000``.
 """

@@ -49,6 +49,7 @@ from gsclip.errors import InputError, one_line, printable
 DATASET = "own_parts"
 SPLITS = ("train", "validation", "test")
 SOME_DEFECT = "defect"
+UNLABELLED = "%s: %d scans have no label: they are counted as good, and have no ground truth"
 LABELS_FILE = "labels.csv"
 LAYOUT = f"expected <root>/<category>/<split>/<good or defect>/<scan>, or <root>/{LABELS_FILE}"
 _LABELS = {
@@ -79,7 +80,8 @@ def own_parts_index(
 
     Raises:
         InputError: when the folder or a category is missing, when ``labels.csv`` is broken (the message has the line),
-            or there are two that differ by letter case, when it is not clear whether the folder holds categories or is one, or when there are no scans.
+            or there are two that differ by letter case, when it is not clear whether the folder holds categories or is
+            one, or when there are no scans.
     """
     root = Path(root)
     if not root.is_dir():
@@ -113,7 +115,7 @@ def own_parts_index(
     index = validate_index(table[list(INDEX_COLUMNS)], str(root))
     count = int(sum(unlabelled(root, row) for _, row in index.iterrows()))
     if count:
-        _log.warning("%s: %d scans have no label: they are counted as good, and have no ground truth", root, count)
+        _log.warning(UNLABELLED, root, count)
     return index
 
 
