@@ -185,7 +185,8 @@ def evaluate_dataset(
         categories: which; all that are there when ``None``.
         model: folder of the detector.
         output: JSON file of the metrics.
-        report: folder for the page, ``samples.csv`` and the heat maps of all samples (``maps/<name>.png``).
+        report: folder for the page, ``samples.csv``, ``rejected.csv`` and the heat maps of all samples
+            (``maps/<name>.png``).
         settings: of the metrics; limit of the PRO, seed and resamples of the published protocol by default.
 
     Returns:
@@ -208,7 +209,8 @@ def evaluate_dataset(
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.stem}.") as folder:
         scratch = Path(folder)
-        rejected, rows = _predict_index(detector, index, root, scratch)
+        problems, rows = _predict_index(detector, index, root, scratch)
+        rejected = list(problems.values())
         samples = samples_table(rows)
         with (
             Pack(scratch / _SAMPLES, Sample) as prepared,
@@ -233,7 +235,9 @@ def evaluate_dataset(
             )
             write_json(output, metrics)
             if report is not None:
-                _write_report(report, metrics, samples, rejected, reader)
+                paths = dict(zip(index["name"], index["scan_path"], strict=True))
+                table = [checks.rejected_row(name, paths[name], error) for name, error in problems.items()]
+                _write_report(report, metrics, samples, checks.rejected_table(table), reader)
     return metrics, rejected
 
 
@@ -257,36 +261,49 @@ class _Reader:
 
 def _predict_index(
     detector: Detector, index: pd.DataFrame, root: Path, scratch: Path
-) -> tuple[list[GsclipError], list[dict[str, Any]]]:
-    """Prepare and predict the samples of an index into two packs; rejected scans, and rows of the others."""
+) -> tuple[dict[str, GsclipError], list[dict[str, Any]]]:
+    """Prepare and predict the samples of an index into two packs.
+
+    Returns:
+        Why scans are rejected, by name, in the order of the index; and rows of ``samples.csv`` of the others. Packs may
+        hold rejected ones as well: that another scan contradicts the label comes to light behind them.
+    """
     rows: list[dict[str, Any]] = []
-    rejected: list[GsclipError] = []
+    problems: dict[str, GsclipError] = {}
+    duplicates = checks.Duplicates()
     with write_pack(scratch / _SAMPLES) as samples, write_pack(scratch / _PREDICTIONS) as predictions:
         for _, identity in tqdm(index.iterrows(), total=len(index), desc="evaluate", unit="scan", mininterval=5):
-            name = identity["name"]
+            name, own, check = identity["name"], identity["dataset"] == own_parts.DATASET, checks.READABLE
             try:
-                label = identity["label"] if identity["dataset"] == own_parts.DATASET else None
-                scan = checks.usable(DATASETS[identity["dataset"]].read(str(root), identity, 0), name, label)
+                scan = DATASETS[identity["dataset"]].read(str(root), identity, 0)
+                checks.usable(scan, name, identity["label"] if own else None)
+                check = checks.PREPARATION
                 sample = detector.prepare(scan, name)
                 views = detector.render(sample)
                 tokens = detector.encode(views)
                 prediction = detector.predict(sample, views, tokens)
             except Exception as error:  # one broken scan never stops a batch
-                rejected.append(unexpected(name, error))
+                problems[name] = checks.named(unexpected(name, error), check)
+                continue
+            alike = (checks.fingerprint(scan), name, identity["scan_path"], identity["label"])
+            if own and not duplicates.add(*alike):
                 continue
             samples.add(name, sample)
             predictions.add(name, prediction)
             rows.append(sample_row(identity, sample, views, tokens, prediction, detector.config.threshold))
-    return rejected, rows
+    problems |= duplicates.errors()
+    rejected = {name: problems[name] for name in index["name"] if name in problems}
+    return rejected, [row for row in rows if row["name"] not in rejected]
 
 
 def _write_report(
-    folder: Path, metrics: Mapping[str, Any], samples: pd.DataFrame, rejected: Sequence[GsclipError], reader: _Reader
+    folder: Path, metrics: Mapping[str, Any], samples: pd.DataFrame, rejected: pd.DataFrame, reader: _Reader
 ) -> None:
     localised = add_localisation(samples, reader.localised(samples))
-    run = Run(metrics=metrics, samples=localised, rejected=_rejected_table(rejected))
+    run = Run(metrics=metrics, samples=localised, rejected=rejected)
     write_report(folder, run, reader.item)
     write_csv(folder / SAMPLES_FILE, localised)
+    write_csv(folder / REJECTED_FILE, rejected)
     rows = evaluated_rows(localised)
     span = score_range(rows)
     for row in tqdm(rows.to_dict("records"), desc="heat maps", mininterval=5):
