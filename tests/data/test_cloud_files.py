@@ -4,6 +4,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from tests.data import scan_corpus
 
 from gsclip.data import cloud_files, scan_files
 from gsclip.data.cloud_files import IncompleteError, TooManyError, parse
@@ -255,3 +256,26 @@ def test_commas_that_may_mean_either_are_refused(tmp_path, content):
         f"{path}: its numbers have decimal commas beside decimal points or commas between numbers; "
         "export it with decimal points and without separators of thousands"
     )
+
+
+def test_names_of_axes_may_be_in_upper_case():
+    for encoding in ("ascii", "binary_little_endian"):
+        content = scan_corpus.ply(encoding)
+        for axis in b"xyz":
+            content = content.replace(b"property float %c\n" % axis, b"property float %c\n" % (axis - 32), 1)
+        assert b"property float X" in content
+        np.testing.assert_allclose(parse(content, ".ply").points, scan_corpus.cloud(), rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["ascii", "binary", "binary_compressed"])
+@pytest.mark.parametrize("size", [b"WIDTH 180\nHEIGHT 1\n", b"WIDTH 15\nHEIGHT 12\n", b"WIDTH 180\n"])
+def test_width_and_height_of_a_pcd_file_stand_for_the_number_of_points(kind, size):
+    content = scan_corpus.pcd(kind).replace(b"POINTS 180\n", b"").replace(b"WIDTH 180\nHEIGHT 1\n", size)
+    found = parse(content, ".pcd")
+    np.testing.assert_allclose(found.points, scan_corpus.cloud(), rtol=1e-6)
+    assert found.grid == ((12, 15) if b"12" in size else None)
+
+
+def test_a_pcd_file_without_any_number_of_points_is_none():
+    with pytest.raises(ValueError, match="no PCD file"):
+        parse(scan_corpus.pcd().replace(b"POINTS 180\n", b"").replace(b"WIDTH 180\n", b""), ".pcd")

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -455,6 +456,29 @@ def test_depth_images_are_seen_through_their_camera(tmp_path):
     assert own_parts_index(tmp_path)["scan_path"].tolist() == ["nut/good/a.png"]
     (path.with_suffix(".json")).write_text(json.dumps({**CAMERA, "depth_scale": 0.002}))
     np.testing.assert_allclose(read_scan(path).points[2, 10, 2], 2 * depth, rtol=1e-6)
+
+
+def test_big_depth_images_take_little_memory(tmp_path):
+    side = 2000
+    path = write(tmp_path / "a.png", png(np.full((side, side), 600, np.uint16)))
+    write_camera(tmp_path)
+    tracemalloc.start()
+    try:
+        points = read_scan(path).points
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert points.dtype == np.float32
+    assert peak < 24 * side**2 + 20_000_000  # bytes a pixel: 12 are the points
+
+
+def test_depth_images_keep_64_bits_where_they_matter(tmp_path):
+    levels = 60_000 + np.arange(HEIGHT * WIDTH, dtype=np.uint16).reshape(HEIGHT, WIDTH) % 7
+    path = write(tmp_path / "a.png", png(levels))
+    path.with_suffix(".json").write_text(json.dumps({**CAMERA, "fx": 1e6, "fy": 1e6, "depth_scale": 1.0}))
+    points = read_scan(path).points
+    assert points.dtype == np.float64
+    np.testing.assert_array_equal(points[..., 2], levels)
 
 
 @pytest.mark.parametrize(

@@ -149,14 +149,14 @@ def _list_splits(root: Path, find: Listing, listed: _Listed) -> None:
             failed[split] = error
     known = {category for part in listed.parts for category in part["category"]}
     known |= {path.name for path in layout.entries(root) if layout.is_folder(path)}
-    for split, error in failed.items():
-        nowhere = isinstance(error, layout.MissingSplitError) and error.where == printable(root)
+    for split, whole in failed.items():
+        nowhere = isinstance(whole, layout.MissingSplitError) and whole.where == printable(root)
         found, errors = _by_category(root, find, split, [] if nowhere else sorted(known))
         listed.parts += found
         if found:
             places = {f"{category}/{split}": reason for category, reason in errors.items()}
         else:
-            places = {f"split {split}": error}
+            places = {f"split {split}": whole}
         for place, reason in places.items():
             if isinstance(reason, layout.MissingSplitError):
                 listed.notes.append(f"{place} is left out: {reason}")

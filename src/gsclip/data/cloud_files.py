@@ -158,6 +158,7 @@ def _parse_ply(content: bytes) -> Cloud:
             columns = values
         elif name == "face":
             triangles = lists.get("vertex_indices", lists.get("vertex_index"))
+    columns = {**{name.lower(): column for name, column in columns.items()}, **columns}
     points = _stack([columns[axis] for axis in "xyz"])
     colors = None
     if all(name in columns for name in ("red", "green", "blue")):
@@ -281,7 +282,8 @@ def _numbers(body: memoryview, position: int, kind: str, count: int) -> np.ndarr
 def _parse_pcd(content: bytes) -> Cloud:
     header, start = _header(content, rb"\A.*?(?:\A|\n)DATA[ \t]+\w+[ \t]*\r?\n")
     fields = {line.split()[0]: line.split()[1:] for line in header.splitlines() if line.split()}
-    count = _count(fields["POINTS"][0])
+    height, width = (_count(fields.get(name, ["0"])[0]) for name in ("HEIGHT", "WIDTH"))
+    count = _count(fields["POINTS"][0]) if "POINTS" in fields else max(height, 1) * _count(fields["WIDTH"][0])
     names = fields["FIELDS"]
     repeats = [_count(value) for value in fields.get("COUNT", ["1"] * len(names))]
     kinds = [f"<{_PCD_TYPES[kind]}{_count(size)}" for kind, size in zip(fields["TYPE"], fields["SIZE"], strict=True)]
@@ -322,7 +324,6 @@ def _parse_pcd(content: bytes) -> Cloud:
     if packed is not None and packed.dtype.itemsize == 4:
         bits = np.ascontiguousarray(packed).view(np.uint32)
         colors = np.stack([bits >> shift & 255 for shift in (16, 8, 0)], axis=1) / 255
-    height, width = (_count(fields.get(name, ["0"])[0]) for name in ("HEIGHT", "WIDTH"))
     return Cloud(points, colors, grid=(height, width) if height > 1 and height * width == count else None)
 
 

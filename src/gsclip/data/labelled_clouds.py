@@ -134,7 +134,8 @@ def read_labels(path: Path) -> np.ndarray:
     try:
         _, table = parse_table(path.read_bytes())
     except CommaError as error:
-        raise InputError(path, *error.args, "readable") from error
+        problem, remedy = error.args
+        raise InputError(path, problem, remedy, "readable") from error
     except (OSError, ValueError) as error:
         problem = f"cannot be read as a table of labelled points ({one_line(error, 100)})"
         raise InputError(path, problem, remedy, "readable") from error

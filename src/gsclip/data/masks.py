@@ -179,7 +179,8 @@ def _labels(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
     try:
         names, table = parse_table(path.read_bytes())
     except CommaError as error:
-        raise InputError(path, *error.args, "readable") from error
+        problem, remedy = error.args
+        raise InputError(path, problem, remedy, "readable") from error
     except (OSError, ValueError) as error:
         remedy = "give one row for each point, its label in the last column"
         raise InputError(path, "cannot be read as a table of labels", remedy, "readable") from error
