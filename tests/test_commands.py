@@ -15,13 +15,13 @@ from tests.detectors import PARAMS, untrained_detector
 from typer.testing import CliRunner
 
 from gsclip.cli import app, check, render
-from gsclip.commands import find_scans
 from gsclip.data.preparation import DEFAULT_SCAN_PARAMS
 from gsclip.data.procedural.dataset import generate_scan
 from gsclip.detector import Detector
 from gsclip.errors import InputError
 from gsclip.features.backbone import load_backbone
 from gsclip.monitoring.rows import SAMPLE_COLUMNS
+from gsclip.scans import find_scans
 from gsclip.stages.cross import cross
 
 ROOT = Path(__file__).parents[1]

@@ -88,3 +88,45 @@ def test_parts_without_masks_are_evaluated_by_their_object_scores(model, tmp_pat
     result = CliRunner().invoke(app, ["evaluate", *map(str, [*arguments, "--output", tmp_path / "m.json"])])
     assert result.exit_code == 0, result.output
     assert json.loads((tmp_path / "m.json").read_text())["mean"]["point_auroc"]["oracle"] == 1
+
+
+@pytest.fixture(scope="module")
+def with_duplicates(model, tmp_path_factory):
+    """Folder of an evaluation of scans that are there twice: metrics, report, and what the command printed."""
+    folder = tmp_path_factory.mktemp("duplicates")
+    for name, seed, dent in (
+        ("good/a", 0, False), ("good/b", 0, False), ("good/c", 1, False), ("good/d", 2, False),
+        ("dent/a", 3, True), ("dent/b", 3, True), ("dent/c", 2, False), ("dent/e", 4, True),
+    ):  # fmt: skip
+        path = folder / "parts" / "lens" / f"{name}.ply"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(ply("binary_little_endian", points=part(seed, dent).astype(np.float32)))
+    (folder / "parts" / "lens" / "good" / "broken.ply").write_bytes(b"")
+    arguments = ["--dataset", "own_parts", "--root", folder / "parts", "--model", model]
+    outputs = ["--output", folder / "m.json", "--report", folder / "report"]
+    result = CliRunner().invoke(app, ["evaluate", *map(str, [*arguments, *outputs])])
+    assert result.exit_code == 2, result.output
+    return folder, result.output
+
+
+def test_scans_that_are_there_twice_are_evaluated_once_and_contradictions_never(with_duplicates):
+    folder, output = with_duplicates
+    names = {f"lens/test/{name}" for name in ("good/a", "good/c", "dent/a", "dent/e")}
+    assert set(pd.read_csv(folder / "report" / "samples.csv")["name"]) == names
+    metrics = json.loads((folder / "m.json").read_text())
+    assert (metrics["data"]["samples"], metrics["data"]["rejected"]) == (4, 5)
+    assert "lens/test/good/b: holds the same points as lens/good/a.ply; keep one of them" in output
+    assert "lens/test/good/d: holds the same points as lens/dent/c.ply, which counts as defective" in output
+    assert "lens/test/dent/c: holds the same points as lens/good/d.ply, which counts as good" in output
+
+
+def test_evaluation_and_preparation_reject_the_same(with_duplicates, tmp_path, monkeypatch):
+    monkeypatch.setattr(preparing, "ordered_map", map)
+    folder, _ = with_duplicates
+    read = functools.partial(preparing.read_row, "own_parts", str(folder / "parts"), 0)
+    params = ScanParams(background="auto", max_points=5000)
+    preparing.prepare_index(own_parts_index(folder / "parts"), read, tmp_path, params, 1.0)
+    expected = pd.read_csv(tmp_path / "rejected.csv")
+    pd.testing.assert_frame_equal(pd.read_csv(folder / "report" / "rejected.csv"), expected)
+    assert expected.columns.tolist() == ["name", "path", "check", "problem", "remedy"]
+    assert expected["check"].tolist().count("duplicate") == 4

@@ -7,7 +7,6 @@ import logging
 import os
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,12 +19,11 @@ from tqdm import tqdm
 from gsclip.data import checks, own_parts
 from gsclip.data.checking import Checked
 from gsclip.data.checking import check_dataset as check_all
-from gsclip.data.companions import is_companion
 from gsclip.data.datasets import AUXILIARY, DATASETS, TEST, listing, warn_of_cameras, warn_of_gaps
 from gsclip.data.preparation import DEFAULT_SCAN_PARAMS, offset, part_points, part_rows, prepare_sample
 from gsclip.data.preparing import REJECTED_FILE
 from gsclip.data.sample import Sample, Scan
-from gsclip.data.scan_files import LASER_SCANS, SCAN_EXTENSIONS, is_scan_file, read_scan
+from gsclip.data.scan_files import read_scan
 from gsclip.detector import Detector
 from gsclip.errors import GsclipError, InputError, unexpected
 from gsclip.metrics.sample_scores import StoredSamples
@@ -36,6 +34,8 @@ from gsclip.report.content import Run
 from gsclip.report.gallery import GalleryItem, add_localisation, draw, evaluated_rows, score_range
 from gsclip.report.overlays import colours
 from gsclip.report.page import write_report
+from gsclip.results import VIEWS_FILE, check_rendered_results, check_score_results
+from gsclip.scans import find_scans
 from gsclip.scores.prediction import Prediction
 from gsclip.storage import Pack, atomic_directory, atomic_path, write_csv, write_json, write_pack
 from gsclip.views.cameras import camera_angles
@@ -46,44 +46,6 @@ DECISIONS = ("normal", "abnormal")
 _SAMPLES, _PREDICTIONS = "samples.h5", "predictions.h5"
 
 _log = logging.getLogger(__name__)
-
-
-def find_scans(paths: Sequence[Path], output: Path | None = None) -> dict[str, Path]:
-    """Name every scan: by its file name without extension, with as many folders before it as make names unique.
-
-    Args:
-        paths: files, or folders that are searched for files of a known extension.
-        output: folder of the results; what lies in it is no scan, nor are hidden files, masks and colour images of
-            scans (:mod:`gsclip.data.companions`). Files of laser scanners are named, and rejected when they are read.
-
-    Raises:
-        InputError: when a folder holds no scan.
-    """
-    files: list[Path] = []
-    for path in paths:
-        if os.path.isdir(path):  # Path.is_dir raises where the name is too long
-            found = sorted(
-                file
-                for file in path.rglob("*")
-                if (is_scan_file(file) or file.suffix.lower() in LASER_SCANS)
-                and not file.name.startswith(".")
-                and not is_companion(file)
-                # Path.resolve raises where links lead in a circle.
-                and (output is None or not Path(os.path.realpath(file)).is_relative_to(os.path.realpath(output)))
-            )
-            if not found:
-                raise InputError(path, "the folder holds no scans", f"known are {', '.join(SCAN_EXTENSIONS)}")
-            files.extend(found)
-        else:
-            files.append(path)
-    names = {file: file.stem for file in files}
-    for depth in range(2, max((len(file.parts) for file in files), default=1) + 1):
-        counts = Counter(names.values())
-        for file, name in names.items():
-            if counts[name] > 1:
-                names[file] = "-".join([*file.parts[-depth:-1], file.stem])
-    counts = Counter(names.values())  # what is not unique yet differs in the extension alone
-    return {name if counts[name] == 1 else file.name: file for file, name in names.items()}
 
 
 def render_files(
@@ -102,6 +64,10 @@ def render_files(
 
     Returns:
         Why scans were rejected; they are listed in ``rejected.csv`` too.
+
+    Raises:
+        InputError: when a folder holds no scan, or a result would replace what `gsclip render` has not written; then
+            nothing is written.
     """
     angles = camera_angles(cameras, views)
 
@@ -113,14 +79,16 @@ def render_files(
                 Image.fromarray(rendered.rendered[number]).save(folder / f"rendered_{number}.png")
                 Image.fromarray(rendered.depth[number]).save(folder / f"depth_{number}.png")
             np.savez_compressed(
-                folder / "views.npz",
+                folder / VIEWS_FILE,
                 points=sample.points,
                 pixels=rendered.pixels,
                 visible=rendered.visible,
                 angles=np.array(angles, dtype=np.float32),
             )
 
-    return _for_each(find_scans(paths, output), output, render)
+    scans = find_scans(paths, output)
+    check_rendered_results(scans, output)
+    return _for_each(scans, output, render)
 
 
 def score_files(paths: Sequence[Path], model: Path, output: Path) -> list[GsclipError]:
@@ -128,8 +96,13 @@ def score_files(paths: Sequence[Path], model: Path, output: Path) -> list[Gsclip
 
     Returns:
         Why scans were rejected; they are listed in ``rejected.csv`` too.
+
+    Raises:
+        InputError: when the model cannot be read, a folder holds no scan, or a result would replace what `gsclip score`
+            has not written; then nothing is written.
     """
     scans = find_scans(paths, output)
+    check_score_results(scans, output)
     detector = Detector.from_pretrained(model)
     rows: list[dict[str, Any]] = []
     extents: list[np.ndarray] = []
@@ -212,7 +185,8 @@ def evaluate_dataset(
         categories: which; all that are there when ``None``.
         model: folder of the detector.
         output: JSON file of the metrics.
-        report: folder for the page, ``samples.csv`` and the heat maps of all samples (``maps/<name>.png``).
+        report: folder for the page, ``samples.csv``, ``rejected.csv`` and the heat maps of all samples
+            (``maps/<name>.png``).
         settings: of the metrics; limit of the PRO, seed and resamples of the published protocol by default.
 
     Returns:
@@ -235,7 +209,8 @@ def evaluate_dataset(
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.stem}.") as folder:
         scratch = Path(folder)
-        rejected, rows = _predict_index(detector, index, root, scratch)
+        problems, rows = _predict_index(detector, index, root, scratch)
+        rejected = list(problems.values())
         samples = samples_table(rows)
         with (
             Pack(scratch / _SAMPLES, Sample) as prepared,
@@ -260,7 +235,9 @@ def evaluate_dataset(
             )
             write_json(output, metrics)
             if report is not None:
-                _write_report(report, metrics, samples, rejected, reader)
+                paths = dict(zip(index["name"], index["scan_path"], strict=True))
+                table = [checks.rejected_row(name, paths[name], error) for name, error in problems.items()]
+                _write_report(report, metrics, samples, checks.rejected_table(table), reader)
     return metrics, rejected
 
 
@@ -284,36 +261,49 @@ class _Reader:
 
 def _predict_index(
     detector: Detector, index: pd.DataFrame, root: Path, scratch: Path
-) -> tuple[list[GsclipError], list[dict[str, Any]]]:
-    """Prepare and predict the samples of an index into two packs; rejected scans, and rows of the others."""
+) -> tuple[dict[str, GsclipError], list[dict[str, Any]]]:
+    """Prepare and predict the samples of an index into two packs.
+
+    Returns:
+        Why scans are rejected, by name, in the order of the index; and rows of ``samples.csv`` of the others. Packs may
+        hold rejected ones as well: that another scan contradicts the label comes to light behind them.
+    """
     rows: list[dict[str, Any]] = []
-    rejected: list[GsclipError] = []
+    problems: dict[str, GsclipError] = {}
+    duplicates = checks.Duplicates()
     with write_pack(scratch / _SAMPLES) as samples, write_pack(scratch / _PREDICTIONS) as predictions:
         for _, identity in tqdm(index.iterrows(), total=len(index), desc="evaluate", unit="scan", mininterval=5):
-            name = identity["name"]
+            name, own, check = identity["name"], identity["dataset"] == own_parts.DATASET, checks.READABLE
             try:
-                label = identity["label"] if identity["dataset"] == own_parts.DATASET else None
-                scan = checks.usable(DATASETS[identity["dataset"]].read(str(root), identity, 0), name, label)
+                scan = DATASETS[identity["dataset"]].read(str(root), identity, 0)
+                checks.usable(scan, name, identity["label"] if own else None)
+                check = checks.PREPARATION
                 sample = detector.prepare(scan, name)
                 views = detector.render(sample)
                 tokens = detector.encode(views)
                 prediction = detector.predict(sample, views, tokens)
             except Exception as error:  # one broken scan never stops a batch
-                rejected.append(unexpected(name, error))
+                problems[name] = checks.named(unexpected(name, error), check)
+                continue
+            alike = (checks.fingerprint(scan), name, identity["scan_path"], identity["label"])
+            if own and not duplicates.add(*alike):
                 continue
             samples.add(name, sample)
             predictions.add(name, prediction)
             rows.append(sample_row(identity, sample, views, tokens, prediction, detector.config.threshold))
-    return rejected, rows
+    problems |= duplicates.errors()
+    rejected = {name: problems[name] for name in index["name"] if name in problems}
+    return rejected, [row for row in rows if row["name"] not in rejected]
 
 
 def _write_report(
-    folder: Path, metrics: Mapping[str, Any], samples: pd.DataFrame, rejected: Sequence[GsclipError], reader: _Reader
+    folder: Path, metrics: Mapping[str, Any], samples: pd.DataFrame, rejected: pd.DataFrame, reader: _Reader
 ) -> None:
     localised = add_localisation(samples, reader.localised(samples))
-    run = Run(metrics=metrics, samples=localised, rejected=_rejected_table(rejected))
+    run = Run(metrics=metrics, samples=localised, rejected=rejected)
     write_report(folder, run, reader.item)
     write_csv(folder / SAMPLES_FILE, localised)
+    write_csv(folder / REJECTED_FILE, rejected)
     rows = evaluated_rows(localised)
     span = score_range(rows)
     for row in tqdm(rows.to_dict("records"), desc="heat maps", mininterval=5):

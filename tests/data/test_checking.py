@@ -187,3 +187,58 @@ def test_missing_ground_truth_of_a_published_data_set_is_one_problem(tmp_path):
     assert report[["name", "path", "check", "problem"]].values.tolist() == [
         ["bagel/test/hole/000", "bagel/test/hole/gt/000.png", "readable", "mask file not found"]
     ]
+
+
+def mvtec_scans(root, categories):
+    for number, place in enumerate(f"{category}/test/good" for category in categories):
+        write(root / place / "xyz" / "000.tiff", tiff(array=GRID * np.float32(1 + number)))
+        write(root / place / "gt" / "000.png", png(np.zeros(GRID.shape[:2], np.uint8)))
+
+
+def test_two_scans_of_one_number_cost_themselves_alone(tmp_path):
+    mvtec_scans(tmp_path, ("bagel", "tire"))
+    folder = tmp_path / "bagel" / "test" / "good" / "xyz"
+    write(folder / "000.tif", (folder / "000.tiff").read_bytes())
+    checked = checking.check_dataset(tmp_path, "mvtec_3d_ad", workers=1)
+    assert checked.problems[["name", "path", "check"]].values.tolist() == [
+        ["bagel/test/good/000.tif", "bagel/test/good/xyz/000.tif", "readable"],
+        ["bagel/test/good/000.tiff", "bagel/test/good/xyz/000.tiff", "readable"],
+    ]
+    assert checked.problems["problem"].str.startswith("000.tif and 000.tiff are the same sample").all()
+    sums = checked.counts[checked.counts["defect"] == "all"].set_index(["category", "split"])["usable"]
+    assert (sums["bagel", "test"], sums["tire", "test"]) == (0, 1)
+
+
+@pytest.mark.parametrize("categories", [("nut", "lid"), ("nut",)])
+def test_a_split_that_cannot_be_listed_is_a_problem_of_its_category(tmp_path, categories):
+    mvtec_scans(tmp_path, categories)
+    write(tmp_path / "lid" / "train" / "good" / "xyz" / "000.tiff", tiff(array=GRID * np.float32(9)))
+    write(tmp_path / "nut" / "test" / "good" / "gt" / "000.PNG", png())
+    if len(list((tmp_path / "nut" / "test" / "good" / "gt").iterdir())) < 2:
+        pytest.skip("this file system does not tell upper from lower case")
+    result = check(tmp_path, "--dataset", "mvtec_3d_ad", "--output", tmp_path / "report.csv")
+    assert result.exit_code == 1, result.output
+    report = pd.read_csv(tmp_path / "report.csv")
+    place = "nut/test" if "lid" in categories else "split test"
+    assert report[["name", "path"]].values.tolist() == [[place, "nut/test/good/gt"]]
+    assert report["problem"].tolist() == ["holds 000.PNG and 000.png: it is not clear which one counts"]
+    assert "no problems" not in result.output
+    assert f"{len(categories)} of {len(categories)} scans can be used" in result.output
+
+
+def test_what_the_listing_leaves_out_stands_in_the_report(tmp_path):
+    root = tmp_path / "parts"
+    write(root / "nut" / "good" / "a.ply", ply())
+    write(root / "nut" / "good" / "b_mask.npy", numpy_bytes(np.ones(3)))
+    write(root / "loose.ply", ply())
+    write(root / "nut" / "c.ply", ply(points=cloud() * np.float32(2)))
+    lines = " ".join(check(root).output.split())
+    assert "assumed: 1 scans lie in no folder of a category, left out: loose.ply" in lines
+    assert "assumed: masks or images without a scan, left out: nut/good/b_mask.npy" in lines
+    assert lines.count("1 scans have no label") == 1
+    write(root / "labels.csv", b"scan,category,label\nnut/good/a.ply,nut,0\n")
+    result = check(root)
+    assert result.exit_code == 0, result.output
+    assert "assumed: 2 scans are not named in labels.csv, left out: loose.ply, nut/c.ply" in " ".join(
+        result.output.split()
+    )

@@ -4,6 +4,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from tests.data import scan_corpus
 
 from gsclip.data import cloud_files, scan_files
 from gsclip.data.cloud_files import IncompleteError, TooManyError, parse
@@ -195,3 +196,86 @@ def test_big_meshes_are_sampled_as_small_ones(monkeypatch, tmp_path):
     whole = read_scan(path).points
     monkeypatch.setattr(scan_files, "_TRIANGLES", 7)
     np.testing.assert_array_equal(read_scan(path).points, whole)
+
+
+NUMBERS = [[-19.328, -22.344, -2.993], [1.5, 2, 3e-4], [4, 5, 6]]
+
+
+@pytest.mark.parametrize(
+    ("extension", "content"),
+    [
+        (".xyz", b"-19,328;-22,344;-2,993\n1,5;2,0;3e-4\n4;5;6\n"),
+        (".xyz", b"-19,328 -22,344  -2,993\r\n1,5 2 3,0E-4\r\n4 5 6"),
+        (".xyz", b"# 1.5 mm\n-19,328\t-22,344\t-2,993\r1,5\t2\t3,0e-4\r4\t5\t6\r"),
+        (".xyz", b"4; 5; 6;\n1,5; 2; 3,0e-4;\n-19,328; -22,344; -2,993;\n"),
+        (".xyzrgb", b"-19,328;-22,344;-2,993;0;0,5;1\n1,5;2,0;3e-4;0;1;1\n4;5;6;0,0;1;1\n"),
+        (".pts", b"3\n-19,328 -22,344 -2,993 7 255 0 0\n1,5 2 3e-4 1,5 0 0 0\n4 5 6 0 0 0 0\n"),
+        (".obj", b"o bolt 1,5 x 7.25\nv -19,328 -22,344 -2,993\nv 1,5 2 3e-4\nv 4 5 6\nf 1 2 3\n"),
+    ],
+)
+def test_decimal_commas_are_read_where_something_else_separates(extension, content):
+    assert sorted(parse(content, extension).points.tolist()) == sorted(NUMBERS)
+
+
+@pytest.mark.parametrize(
+    ("content", "first"),
+    [
+        (b"1.0, 2.0, 3.0\n" * 3, [1, 2, 3]),
+        (b"1,2,3\n" * 3, [1, 2, 3]),
+        (b"1, 2, 3\n" * 3, [1, 2, 3]),
+        (b" 1,2,3 \n" * 3, [1, 2, 3]),
+        (b"1,2,3 255,0,0\n" * 3, [1, 2, 3]),
+        (b"1.5,2.5,3.5;7\n" * 3, [1.5, 2.5, 3.5]),
+        (b"1.5;2.5,3.5\n" * 3, [1.5, 2.5, 3.5]),
+        (b"# 1,5 mm\n1.5,2.5,3.5\n", [1.5, 2.5, 3.5]),
+    ],
+)
+def test_commas_between_numbers_separate(content, first):
+    assert parse(content, ".xyz").points[0].tolist() == first
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"1,5;2,5;3.5\n",
+        b"1,5 2,5 3,5\n1.5 2.5 3.5\n",
+        b"1.5 2.5 3.5\n1,5 2,5 3,5\n",
+        b"1,5, 2,5, 3,5\n",
+        b"1,5;2,5;3,5\n1,2,3\n",
+        b"1.234,5;2.345,6;1.000,2\n",
+        b"1,234.5 2,345.6 1,000.2\n",
+        b",5;1,5;2\n",
+    ],
+)
+def test_commas_that_may_mean_either_are_refused(tmp_path, content):
+    path = tmp_path / "a.xyz"
+    path.write_bytes(content * 200)
+    with pytest.raises(InputError) as caught:
+        read_scan(path)
+    assert str(caught.value) == (
+        f"{path}: its numbers have decimal commas beside decimal points or commas between numbers; "
+        "export it with decimal points and without separators of thousands"
+    )
+
+
+def test_names_of_axes_may_be_in_upper_case():
+    for encoding in ("ascii", "binary_little_endian"):
+        content = scan_corpus.ply(encoding)
+        for axis in b"xyz":
+            content = content.replace(b"property float %c\n" % axis, b"property float %c\n" % (axis - 32), 1)
+        assert b"property float X" in content
+        np.testing.assert_allclose(parse(content, ".ply").points, scan_corpus.cloud(), rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["ascii", "binary", "binary_compressed"])
+@pytest.mark.parametrize("size", [b"WIDTH 180\nHEIGHT 1\n", b"WIDTH 15\nHEIGHT 12\n", b"WIDTH 180\n"])
+def test_width_and_height_of_a_pcd_file_stand_for_the_number_of_points(kind, size):
+    content = scan_corpus.pcd(kind).replace(b"POINTS 180\n", b"").replace(b"WIDTH 180\nHEIGHT 1\n", size)
+    found = parse(content, ".pcd")
+    np.testing.assert_allclose(found.points, scan_corpus.cloud(), rtol=1e-6)
+    assert found.grid == ((12, 15) if b"12" in size else None)
+
+
+def test_a_pcd_file_without_any_number_of_points_is_none():
+    with pytest.raises(ValueError, match="no PCD file"):
+        parse(scan_corpus.pcd().replace(b"POINTS 180\n", b"").replace(b"WIDTH 180\n", b""), ".pcd")

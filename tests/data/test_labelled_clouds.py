@@ -139,7 +139,8 @@ def test_separators_and_lines_before_the_numbers(tmp_path, separator, before):
     [
         ("", "ground truth file is empty"),
         ("1 2 3\n4 5 6\n", "has 3 columns"),
-        ("1,5;2,5;3,5;0\n", "has 7 columns"),
+        ("1,5;2,5;3,5;0\n", "labels 1 points and the scan has 600"),
+        ("1,5;2.5;3,5;0\n", "its numbers have decimal commas beside decimal points"),
         ("1 2 3 0\n1 2 3\n", "cannot be read as a table of labelled points"),
         ("1 2 3 0\n1 2 three 0\n", "cannot be read as a table of labelled points"),
         ("1 2 3 0\n1 2 3 nan\n", "2. row has no label"),

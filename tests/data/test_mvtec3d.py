@@ -333,10 +333,30 @@ def test_folders_that_differ_in_case_alone_are_refused(root, folder, twin):
     assert message.endswith("it is not clear which one counts; keep one of them")
 
 
-def test_files_of_one_number_are_refused(root):
+def test_scans_of_one_number_are_refused_when_they_are_read(root):
+    before = mvtec_3d_ad_index(root)
     folder = root / "bagel" / "test" / "hole" / "xyz"
     shutil.copy(folder / "000.tiff", folder / "000.tif")
-    assert message_of(root).startswith(f"{folder}: holds 000.tif and 000.tiff: it is not clear which one counts")
+    index = mvtec_3d_ad_index(root).set_index("name", drop=False)
+    assert sorted(set(index["name"]) ^ set(before["name"])) == [
+        "bagel/test/hole/000", "bagel/test/hole/000.tif", "bagel/test/hole/000.tiff"
+    ]  # fmt: skip
+    for name in ("000.tif", "000.tiff"):
+        with pytest.raises(InputError) as caught:
+            read_row(root, index.loc[f"bagel/test/hole/{name}"])
+        assert str(caught.value) == (
+            f"{folder / name}: 000.tif and 000.tiff are the same sample: it is not clear which one counts; "
+            "keep one of them"
+        )
+        assert caught.value.check == "readable"
+
+
+def test_masks_of_one_number_are_refused(root):
+    folder = root / "bagel" / "test" / "hole" / "gt"
+    shutil.copy(folder / "000.png", folder / "000.PNG")
+    if len([path for path in folder.iterdir() if path.stem == "000"]) < 2:
+        pytest.skip("this file system does not tell upper from lower case")
+    assert message_of(root).startswith(f"{folder}: holds 000.PNG and 000.png: it is not clear which one counts")
 
 
 def test_validation_may_be_called_val_but_not_both(root):

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -140,6 +141,28 @@ def test_the_pipeline_trains_on_all_splits_and_tests_on_the_tests(tmp_path):
     np.testing.assert_array_equal(marked.mask, MARKED)
 
 
+@pytest.mark.parametrize(
+    ("place", "folder", "defect"),
+    [
+        ("nut/line1/good", "nut/line1/good", "line1"),
+        ("nut/training/OK", "nut/training/OK", "training"),
+        ("nut/valid/good/xyz", "nut/valid/good", "valid"),
+        ("nut/test/line1/2024/normal/more", "nut/test/line1/2024/normal", "line1"),
+        ("nut/hole/good", "nut/hole/good", "hole"),
+    ],
+)
+def test_good_parts_in_deeper_folders_are_never_counted_as_defective(tmp_path, place, folder, defect):
+    write(tmp_path / "nut" / "good" / "0.ply")
+    write(tmp_path / "nut" / "good" / "line1" / "normal" / "0.ply")
+    write(tmp_path / "nut" / "hole" / "deep" / "0.ply")
+    assert own_parts_index(tmp_path)["label"].tolist() == [0, 0, 1]
+    write(tmp_path / place / "1.ply")
+    assert refusal(own_parts_index, tmp_path) == (
+        f"{tmp_path / folder}: lies below {folder.rpartition('/')[0]}, so that its scans would count as defective "
+        f"({defect}); put it below its category, or a split (train, validation, val, test) in it; or give labels.csv"
+    )
+
+
 # --- labels by a table
 
 
@@ -171,8 +194,71 @@ def test_semicolons_separate_too(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("word", "defect"),
+    [("0", "good"), ("0.0", "good"), ("FALSE", "good"), ("ok", "good"), ("1", "defect"), ("1.0", "defect"),
+     ("True", "defect"), ("nok", "defect"), ("2", "2"), ("Hole", "Hole")],
+)  # fmt: skip
+def test_words_of_labels_mean_the_same_in_the_column_of_defects(tmp_path, word, defect):
+    table(tmp_path, f"scan,category,defect\na.ply,nut,{word}\n")
+    index = own_parts_index(tmp_path)
+    assert index[["defect", "label"]].to_numpy().tolist() == [[defect, int(defect != "good")]]
+    if defect in ("good", "defect"):
+        table(tmp_path, f"scan,category,label\na.ply,nut,{word}\n")
+        assert own_parts_index(tmp_path)["defect"].tolist() == [defect]
+
+
+def test_the_table_is_found_in_any_letter_case(tmp_path):
+    write(tmp_path / "nut" / "a.ply")
+    write(tmp_path / "Labels.CSV", b"scan,category,label\nnut/a.ply,lid,0\n")
+    (row,) = (row for _, row in own_parts_index(tmp_path).iterrows())
+    assert row["name"] == "lid/test/good/a"
+    assert not unlabelled(tmp_path, row)
+    assert not read_row(tmp_path, row).mask.any()
+    table(tmp_path, "scan,category,label\nnut/a.ply,lid,1\n")
+    if len(list(tmp_path.glob("*.[cC]*"))) == 2:
+        assert refusal(own_parts_index, tmp_path) == (
+            f"{tmp_path}: holds Labels.CSV and labels.csv: it is not clear which one counts; keep one of them"
+        )
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "Scan;Category;Defect;;\r\n;;;;\r\na.ply;nut;hole;;\r\n\r\n;;;;\r\nb.ply;nut;0;;\r\n",
+        "sep=;\r\nscan;category;defect\r\na.ply;nut;hole\r\nb.ply;nut;ok\r\n",
+        "sep=,\rscan,category,defect\ra.ply,nut,hole\rb.ply,nut,ok\r",
+        "scan\tcategory\tdefect\na.ply\tnut\thole\nb.ply\tnut\t0\n",
+        "\ufeffsep=\t\nscan\tcategory\tdefect\na.ply\tnut\thole\nb.ply\tnut\t0\t\n",
+    ],
+)
+def test_tables_are_read_as_spreadsheets_write_them(tmp_path, content):
+    table(tmp_path, content)
+    assert own_parts_index(tmp_path)["name"].tolist() == ["nut/test/good/b", "nut/test/hole/a"]
+
+
+def test_scans_that_the_table_does_not_name_are_warned_of_once(tmp_path, caplog):
+    for place in ("a.ply", "sub/masks/a.npy", "truth.npy", "truth.ply", "a_mask.npy", "notes.txt"):
+        write(tmp_path / place)
+    content = "scan,category,label,mask\n./a.ply,nut,1,truth.npy\nc.ply,nut,1,./truth.ply#00ff00\n"
+    table(tmp_path, content)
+    own_parts_index(tmp_path)
+    assert "not named" not in caplog.text
+    for number in range(12):
+        write(tmp_path / "sub" / f"{number:02d}.ply")
+    own_parts_index(tmp_path)
+    names = ", ".join(f"sub/{number:02d}.ply" for number in range(10))
+    (record,) = (record for record in caplog.records if "not named" in record.message)
+    assert record.message == f"{tmp_path}: 12 scans are not named in labels.csv, left out: {names} and 2 more"
+
+
+@pytest.mark.parametrize(
     ("content", "problem"),
     [
+        ("scan,category,label\n", "the table has no rows; give one row for each scan"),
+        ("scan;category;label;\n;;;\n", "the table has no rows"),
+        ("sep=;\nscan;category\n", "line 2: lacks the column label"),
+        ("sep=;\nscan;category;label\na.ply;nut;2\n", "line 3: no such label: 2"),
+        ("scan;category;label;\n\na.ply;nut;0;x\n", "line 3: has not as many values"),
         ("scan,split\na.ply,test\n", "line 1: lacks the column category"),
         ("scan,category\na.ply,nut\n", "line 1: lacks the column label"),
         ("scan,category,label,label\na.ply,nut,1,1\n", "line 1: names a column twice"),
@@ -233,12 +319,82 @@ def test_masks_of_every_form_are_the_same(tmp_path):
         "g.csv": b"defect;x\n" + text(np.column_stack([MARKED, np.ones(len(MARKED))])).replace(b" ", b";"),
         "h.csv": b"".join(b"True\n" if marked else b"false\n" for marked in MARKED),
         "i.ply": ply(colors=color),
+        "k.txt": b"".join(b"0,25;1,0\n" if marked else b"0;0,0\n" for marked in MARKED),
+        "l.csv": b"x\tdefect\n" + b"".join(b"0,25\t1,0\n" if marked else b"0\t0\n" for marked in MARKED),
     }.items():
         np.testing.assert_array_equal(read_scan_mask(write(tmp_path / name, content), points), MARKED, err_msg=name)
     write(tmp_path / "j.ply", ply(colors=color))
     np.testing.assert_array_equal(read_scan_mask(f"{tmp_path}/j.ply#090909", points), ~MARKED)
     grid = read_scan_mask(tmp_path / "a.npy", Scan(organised()))
     np.testing.assert_array_equal(grid, MARKED.reshape(HEIGHT, WIDTH))
+
+
+def marked_files(points, marked):
+    """Coloured cloud and tables with these points, by the name of the file."""
+    rows = np.column_stack([points, marked])
+    color = np.uint8([[255, 0, 0]]) * np.asarray(marked)[:, None]
+    return {
+        "a.ply": ply(points=points, colors=color),
+        "b.txt": text(rows),
+        "c.csv": b"label,z,y,x\n" + text(rows[:, ::-1]).replace(b" ", b","),
+        "d.txt": text(np.column_stack([points, color, marked])),
+        "e.csv": b"//X Y Z\n" + text(rows),
+    }
+
+
+@pytest.mark.parametrize("missing", [False, True])
+def test_masks_with_coordinates_may_be_in_another_order(tmp_path, missing):
+    scan = cloud().copy()
+    if missing:
+        scan[40:60] = np.nan
+    order = np.random.default_rng(0).permutation(len(scan))
+    expected = MARKED & np.isfinite(scan[:, 0])
+    for name, content in marked_files(scan[order], MARKED[order]).items():
+        path = write(tmp_path / name, content)
+        np.testing.assert_array_equal(read_scan_mask(path, Scan(scan)), expected, err_msg=name)
+        grid = read_scan_mask(path, Scan(scan.reshape(HEIGHT, WIDTH, 3)))
+        np.testing.assert_array_equal(grid, expected.reshape(HEIGHT, WIDTH), err_msg=name)
+    kept = order[np.isfinite(scan[order, 0])]
+    for name, content in marked_files(scan[kept], MARKED[kept]).items():
+        found = read_scan_mask(write(tmp_path / name, content), Scan(scan))
+        np.testing.assert_array_equal(found, expected, err_msg=name)
+
+
+TURN = np.array([[0, -1, 0], [1, 0, 0], [0, 0, 1]])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda points: points + np.float32(7),
+        lambda points: np.float32(1000) * points,
+        lambda points: np.float32(25.4) * points @ TURN + [5000, -3, 0.5],
+        lambda points: np.round(points, 3),
+        lambda points: np.where(np.arange(len(points))[:, None] % 9 == 0, np.nan, points),
+        lambda points: np.where(np.arange(len(points))[:, None] % 9 == 0, np.nan, np.round(points, 3) + 3),
+    ],
+)
+def test_masks_in_the_scans_order_count_however_the_scan_was_moved_or_rounded(tmp_path, change):
+    places = change(cloud())
+    for name, content in marked_files(places, MARKED).items():
+        found = read_scan_mask(write(tmp_path / name, content), Scan(cloud()))
+        np.testing.assert_array_equal(found, MARKED, err_msg=name)
+    scan = cloud().copy()
+    scan[::7] = np.nan
+    for name, content in marked_files(places, MARKED).items():
+        found = read_scan_mask(write(tmp_path / name, content), Scan(scan))
+        np.testing.assert_array_equal(found, MARKED, err_msg=name)
+
+
+def test_masks_with_coordinates_of_other_points_are_refused(tmp_path):
+    order = np.random.default_rng(0).permutation(len(cloud()))
+    for places in (cloud()[order] + 7, np.random.default_rng(1).normal(size=cloud().shape), cloud() ** 2 + 1):
+        for name, content in marked_files(places.astype(np.float32), MARKED[order]).items():
+            path = write(tmp_path / name, content)
+            assert refusal(read_scan_mask, path, Scan(cloud())) == (
+                f"{path}: the mask holds coordinates of other points than the scan; give the one that belongs to the "
+                "scan, or labels without coordinates"
+            )
 
 
 @pytest.mark.parametrize(
@@ -250,6 +406,7 @@ def test_masks_of_every_form_are_the_same(tmp_path):
         ("m.npz", numpy_bytes(archive=True, truth=MARKED), "has no array 'mask'"),
         ("m.txt", b"good\nbad\n", "cannot be read as a table of labels"),
         ("m.csv", b"label\n1\n0\n", "the mask has 2 values"),
+        ("m.txt", b"0,5;1.0\n" * 180, "its numbers have decimal commas beside decimal points"),
         ("m.ply", ply(), "the mask has no colours"),
         ("m.ply", ply(points=cloud()[:50], colors=colours()[:50]), "the mask has 50 values"),
         ("m.png", png(), "is an image, and the scan has no pixels"),
@@ -299,6 +456,29 @@ def test_depth_images_are_seen_through_their_camera(tmp_path):
     assert own_parts_index(tmp_path)["scan_path"].tolist() == ["nut/good/a.png"]
     (path.with_suffix(".json")).write_text(json.dumps({**CAMERA, "depth_scale": 0.002}))
     np.testing.assert_allclose(read_scan(path).points[2, 10, 2], 2 * depth, rtol=1e-6)
+
+
+def test_big_depth_images_take_little_memory(tmp_path):
+    side = 2000
+    path = write(tmp_path / "a.png", png(np.full((side, side), 600, np.uint16)))
+    write_camera(tmp_path)
+    tracemalloc.start()
+    try:
+        points = read_scan(path).points
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert points.dtype == np.float32
+    assert peak < 24 * side**2 + 20_000_000  # bytes a pixel: 12 are the points
+
+
+def test_depth_images_keep_64_bits_where_they_matter(tmp_path):
+    levels = 60_000 + np.arange(HEIGHT * WIDTH, dtype=np.uint16).reshape(HEIGHT, WIDTH) % 7
+    path = write(tmp_path / "a.png", png(levels))
+    path.with_suffix(".json").write_text(json.dumps({**CAMERA, "fx": 1e6, "fy": 1e6, "depth_scale": 1.0}))
+    points = read_scan(path).points
+    assert points.dtype == np.float64
+    np.testing.assert_array_equal(points[..., 2], levels)
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
@@ -11,8 +13,8 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from gsclip.data import checks, own_parts
-from gsclip.data.datasets import DATASETS, completeness, listing
+from gsclip.data import checks, layout, own_parts
+from gsclip.data.datasets import DATASETS, Listing, completeness, listing
 from gsclip.data.preparation import DEFAULT_SCAN_PARAMS, prepare_sample
 from gsclip.data.sample import Scan
 from gsclip.errors import GsclipError, InputError, printable, unexpected
@@ -28,10 +30,10 @@ class Checked:
 
     Attributes:
         problems: columns of :data:`gsclip.data.checks.REJECTED_COLUMNS`, a row each; several of one scan are possible.
-            Paths are relative to the data set's folder where they lie in it.
+            Paths are relative to the data set's folder where they lie in it. A split that cannot be listed is one, too.
         counts: columns ``category``, ``split``, ``defect``, ``found``, ``usable`` and ``official`` (missing where not
             known).
-        assumptions: one line each.
+        assumptions: one line each; likewise what was warned of while the folder was listed.
     """
 
     problems: pd.DataFrame
@@ -70,7 +72,8 @@ def check_dataset(
     Raises:
         InputError: when the data set cannot be listed.
     """
-    index, notes = _whole_index(root, dataset)
+    listed = _list_all(root, dataset)
+    index = pd.concat(listed.parts, ignore_index=True)
     rows = [row for _, row in index.iterrows()]
     check = functools.partial(_check_row, functools.partial(_read, str(root)), params)
     results = ordered_map(check, rows, workers) if workers != 1 else map(check, rows)
@@ -91,6 +94,7 @@ def check_dataset(
     told = [
         checks.rejected_row(row["name"], row["scan_path"], problem) for row in rows for problem in problems[row["name"]]
     ]
+    told += [checks.rejected_row(place, str(root), error) for place, error in listed.errors.items()]
     for entry in told:
         entry["path"] = _relative(entry["path"], root)
     assumptions = [own_parts.assumptions(np.array([*extents.values()]))] if extents else []
@@ -105,7 +109,7 @@ def check_dataset(
     counts = completeness(dataset, index, _SPLITS)
     good = index[[not problems[name] for name in index["name"]]]
     counts.insert(4, "usable", [_count(good, str(row.defect), row.category, row.split) for row in counts.itertuples()])
-    return Checked(checks.rejected_table(told), counts, assumptions + notes)
+    return Checked(checks.rejected_table(told), counts, assumptions + listed.notes)
 
 
 def _relative(path: str, root: Path) -> str:
@@ -114,21 +118,92 @@ def _relative(path: str, root: Path) -> str:
     return PurePath(path).relative_to(printable(root)).as_posix() if inside else path
 
 
-def _whole_index(root: Path, dataset: str) -> tuple[pd.DataFrame, list[str]]:
-    """Index of all splits that can be listed, and why others cannot."""
-    find = listing(dataset)
-    if dataset == own_parts.DATASET:
-        return own_parts.own_parts_index(root, None, _SPLITS), []
-    parts: list[pd.DataFrame] = []
-    errors: dict[str, InputError] = {}
+@dataclass
+class _Listed:
+    """What the listing of a folder gave: parts of the index, notes, and errors of splits of a category, by name."""
+
+    parts: list[pd.DataFrame] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    errors: dict[str, InputError] = field(default_factory=dict)
+
+
+def _list_all(root: Path, dataset: str) -> _Listed:
+    """List all splits that can be listed; what is warned of while that is done becomes notes."""
+    listed = _Listed()
+    with _warnings(root) as warned:
+        if dataset == own_parts.DATASET:
+            listed.parts.append(own_parts.own_parts_index(root, None, _SPLITS))
+        else:
+            _list_splits(root, listing(dataset), listed)
+    listed.notes += dict.fromkeys(warned)
+    return listed
+
+
+def _list_splits(root: Path, find: Listing, listed: _Listed) -> None:
+    """List each split; where one category makes it fail, the others alone. Raises InputError when all fail."""
+    failed: dict[str, InputError] = {}
     for split in _SPLITS:
         try:
-            parts.append(find(root, None, (split,)))
+            listed.parts.append(find(root, None, (split,)))
         except InputError as error:
-            errors[split] = error
-    if not parts:
-        raise errors["test"]
-    return pd.concat(parts, ignore_index=True), [f"split {split} is left out: {errors[split]}" for split in errors]
+            failed[split] = error
+    known = {category for part in listed.parts for category in part["category"]}
+    known |= {path.name for path in layout.entries(root) if layout.is_folder(path)}
+    for split, whole in failed.items():
+        nowhere = isinstance(whole, layout.MissingSplitError) and whole.where == printable(root)
+        found, errors = _by_category(root, find, split, [] if nowhere else sorted(known))
+        listed.parts += found
+        if found:
+            places = {f"{category}/{split}": reason for category, reason in errors.items()}
+        else:
+            places = {f"split {split}": whole}
+        for place, reason in places.items():
+            if isinstance(reason, layout.MissingSplitError):
+                listed.notes.append(f"{place} is left out: {reason}")
+            else:
+                listed.errors[place] = reason
+    if not listed.parts:
+        raise failed["test"]
+
+
+def _by_category(
+    root: Path, find: Listing, split: str, categories: Sequence[str]
+) -> tuple[list[pd.DataFrame], dict[str, InputError]]:
+    """Index of each category that can be listed, and why others that are there cannot."""
+    found: list[pd.DataFrame] = []
+    errors: dict[str, InputError] = {}
+    for category in categories:
+        try:
+            found.append(find(root, [category], (split,)))
+        except layout.MissingCategoryError:
+            continue
+        except InputError as error:
+            errors[category] = error
+    return found, errors
+
+
+class _Collector(logging.Handler):
+    """Keeps the messages of warnings."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.messages: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.msg != own_parts.UNLABELLED:  # told with the assumptions
+            self.messages.append(record.getMessage())
+
+
+@contextlib.contextmanager
+def _warnings(root: Path) -> Iterator[list[str]]:
+    """Collect what the package's data sets warn of; the folder's own path is left out of the messages."""
+    log, collector, found = logging.getLogger("gsclip.data"), _Collector(), list[str]()
+    log.addHandler(collector)
+    try:
+        yield found
+    finally:
+        log.removeHandler(collector)
+        found += [message.removeprefix(f"{printable(root)}: ") for message in collector.messages]
 
 
 def _count(index: pd.DataFrame, defect: str, category: object, split: object) -> int:

@@ -37,10 +37,29 @@ _PLY_TYPES = {
 }
 _PCD_TYPES = {"F": "f", "U": "u", "I": "i"}
 _SEPARATORS = bytes.maketrans(b",;", b"  ")
+_DECIMALS = bytes.maketrans(b",;", b". ")
+_SIGN, _EXPONENT = rb"[+-]?", rb"(?:[eE][+-]?[0-9]+)?"
+_DECIMAL_COMMA = _SIGN + rb"[0-9]+,[0-9]+" + _EXPONENT
+_THOUSANDS = _SIGN + rb"(?:[0-9]{1,3}(?:\.[0-9]{3})+,[0-9]+|[0-9]{1,3},[0-9]{3}\.[0-9]+)" + _EXPONENT
+_WITH_COMMA = b"(?:" + _DECIMAL_COMMA + b"|" + _THOUSANDS + b")"
+_MAY_BE_DECIMAL = re.compile(
+    rb"[;\t ]" + _WITH_COMMA + rb"(?=[;\s]|\Z)|(?:\A|(?<=[\r\n]))" + _WITH_COMMA + rb"(?=[;\t ])"
+)
+_NUMBERS_BEHIND = (b"v", b"vn", b"vt", b"vertex", b"facet", b"nan", b"inf", b"infinity")  # words before numbers
 
 
 class IncompleteError(ValueError):
     """The file ends before what it promises, or some of its rows hold no points; ``args``: problem and remedy."""
+
+
+class CommaError(ValueError):
+    """Commas that are neither all separators nor all decimal signs; ``args``: problem and remedy."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "its numbers have decimal commas beside decimal points or commas between numbers",
+            "export it with decimal points and without separators of thousands",
+        )
 
 
 class TooManyError(ValueError):
@@ -79,8 +98,8 @@ def parse(content: bytes, extension: str) -> Cloud:
         At least one point; triangles name points that are there.
 
     Raises:
-        ValueError: when the bytes are no such file; :class:`IncompleteError`, :class:`TooManyError` and
-            :class:`ColorError` say more.
+        ValueError: when the bytes are no such file; :class:`IncompleteError`, :class:`TooManyError`,
+            :class:`ColorError` and :class:`CommaError` say more.
     """
     try:
         with np.errstate(all="ignore"):  # what is not finite stays so, without a warning
@@ -139,6 +158,7 @@ def _parse_ply(content: bytes) -> Cloud:
             columns = values
         elif name == "face":
             triangles = lists.get("vertex_indices", lists.get("vertex_index"))
+    columns = {**{name.lower(): column for name, column in columns.items()}, **columns}
     points = _stack([columns[axis] for axis in "xyz"])
     colors = None
     if all(name in columns for name in ("red", "green", "blue")):
@@ -262,7 +282,8 @@ def _numbers(body: memoryview, position: int, kind: str, count: int) -> np.ndarr
 def _parse_pcd(content: bytes) -> Cloud:
     header, start = _header(content, rb"\A.*?(?:\A|\n)DATA[ \t]+\w+[ \t]*\r?\n")
     fields = {line.split()[0]: line.split()[1:] for line in header.splitlines() if line.split()}
-    count = _count(fields["POINTS"][0])
+    height, width = (_count(fields.get(name, ["0"])[0]) for name in ("HEIGHT", "WIDTH"))
+    count = _count(fields["POINTS"][0]) if "POINTS" in fields else max(height, 1) * _count(fields["WIDTH"][0])
     names = fields["FIELDS"]
     repeats = [_count(value) for value in fields.get("COUNT", ["1"] * len(names))]
     kinds = [f"<{_PCD_TYPES[kind]}{_count(size)}" for kind, size in zip(fields["TYPE"], fields["SIZE"], strict=True)]
@@ -303,7 +324,6 @@ def _parse_pcd(content: bytes) -> Cloud:
     if packed is not None and packed.dtype.itemsize == 4:
         bits = np.ascontiguousarray(packed).view(np.uint32)
         colors = np.stack([bits >> shift & 255 for shift in (16, 8, 0)], axis=1) / 255
-    height, width = (_count(fields.get(name, ["0"])[0]) for name in ("HEIGHT", "WIDTH"))
     return Cloud(points, colors, grid=(height, width) if height > 1 and height * width == count else None)
 
 
@@ -450,7 +470,7 @@ def parse_table(content: bytes) -> tuple[list[str], np.ndarray]:
         The names in lower case, none where the first line holds numbers; (n, columns) float64.
 
     Raises:
-        ValueError: when it holds anything else, or rows of different lengths.
+        ValueError: when it holds anything else, or rows of different lengths; :class:`CommaError` says more.
     """
     content = content.removeprefix(b"\xef\xbb\xbf")
     content = re.sub(rb"(?i)\btrue\b", b"1", re.sub(rb"(?i)\bfalse\b", b"0", content))
@@ -480,11 +500,17 @@ def _count(text: str) -> int:
 
 
 def _lines(content: bytes, start: int) -> Iterator[bytes]:
-    """Lines from ``start`` on, without comments and empty ones; commas and semicolons separate as blanks do.
+    """Lines from ``start`` on, without comments and empty ones; their numbers have decimal points and blanks between.
+
+    Commas and semicolons separate as blanks do. Where semicolons, tabs or blanks separate and commas stand within
+    numbers, as in ``1,5;2,5``, the commas are decimal signs.
 
     Raises:
         ValueError: when a line is longer than :data:`_BLOCK`.
+        CommaError: when some commas are decimal signs, and others are not or some numbers have decimal points.
     """
+    plain = content.find(b",", start) < 0 or _MAY_BE_DECIMAL.search(content, start) is None
+    commas = _Commas()
     while start < len(content):
         end = start + _BLOCK
         if end < len(content):
@@ -492,11 +518,42 @@ def _lines(content: bytes, start: int) -> Iterator[bytes]:
             end = max(content.rfind(b"\n", start, end), content.rfind(b"\r", start, end)) + 1
             if not end:
                 raise ValueError("a line without end")
-        for line in content[start:end].translate(_SEPARATORS).splitlines():
+        block = content[start:end]
+        for line in (block.translate(_SEPARATORS) if plain else block).splitlines():
             text = line.strip()
             if text and not text.startswith((b"#", b"//")):
-                yield text
+                separated = text if plain else commas.separate(text)
+                if separated:
+                    yield separated
         start = end
+
+
+class _Commas:
+    """Tells decimal commas from commas between numbers; all lines of a file have to agree."""
+
+    def __init__(self) -> None:
+        self._decimal = self._other = False
+
+    def separate(self, line: bytes) -> bytes:
+        """The line with decimal points and blanks between numbers. Raises CommaError where lines contradict."""
+        tokens = line.replace(b";", b" ").split()
+        decimal = False
+        if len(tokens) > 1 and not (tokens[0].isalpha() and tokens[0].lower() not in _NUMBERS_BEHIND):
+            decimal = any(re.fullmatch(_DECIMAL_COMMA, token) for token in tokens)
+            thousands = any(re.fullmatch(_THOUSANDS, token) for token in tokens)
+            self._decimal |= decimal or thousands
+            self._other |= thousands or any(map(_is_other_number, tokens))
+        elif len(tokens) == 1:
+            self._other |= _is_other_number(tokens[0]) or b"," in tokens[0]
+        if self._decimal and self._other:
+            raise CommaError
+        return line.translate(_DECIMALS if decimal else _SEPARATORS).strip()
+
+
+def _is_other_number(token: bytes) -> bool:
+    """Whether it holds numbers with decimal points, or commas that are no decimal signs."""
+    signs = (b"." in token or b"," in token) and re.fullmatch(rb"[-+0-9.,eE]*[0-9][-+0-9.,eE]*", token)
+    return bool(signs) and re.fullmatch(_DECIMAL_COMMA, token) is None
 
 
 def _table(lines: Iterator[bytes], columns: int | None, promised: int | None = None) -> np.ndarray:

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from gsclip.data import layout
 from gsclip.data.masks import MASK_EXTENSIONS
-from gsclip.data.scan_files import NAMED_AS_SCANS, looks_like_scan
+from gsclip.data.scan_files import DEPTH_IMAGES, NAMED_AS_SCANS, is_scan_file, looks_like_scan
 
 MASK_FOLDERS = ("masks", "gt", "ground_truth")
 COLOR_FOLDERS = ("rgb",)
@@ -117,6 +117,20 @@ def scan_stem(path: Path) -> str | None:
         if stem.lower().endswith(suffix) and len(stem) > len(suffix) and extension in extensions:
             return stem[: -len(suffix)]
     return None
+
+
+def pictures(scans: Sequence[Path]) -> list[Path]:
+    """Photographs and previews: images without a camera file that are called as a scan beside them.
+
+    Args:
+        scans: all files of one folder that are named as scans.
+    """
+    stems = {path.stem.lower() for path in scans if path.suffix.lower() not in DEPTH_IMAGES}
+    return [
+        path
+        for path in scans
+        if path.suffix.lower() in DEPTH_IMAGES and path.stem.lower() in stems and not is_scan_file(path)
+    ]
 
 
 def _beside_scans(folder: Path) -> bool:

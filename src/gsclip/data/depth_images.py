@@ -8,6 +8,7 @@ are ignored. Level 0 is no measurement. The model is the pinhole of Hartley and 
 from __future__ import annotations
 
 import json
+import math
 import os
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from gsclip.errors import InputError, one_line
 CAMERA_FILE = "camera.json"
 CAMERA_LEVELS = 4  # folders that are searched: defect, split, category and data set
 _MAX_CAMERA_BYTES = 1_000_000
+_BLOCK = 2**20  # pixels that become points at a time
+_SAMPLE = 2**18  # pixels, about, that tell whether float32 is enough
 _KEYS = "give numbers for fx, fy, cx, cy and depth_scale"
 
 
@@ -72,12 +75,13 @@ def read_depth(path: Path) -> np.ndarray:
         path: 8 or 16 bit grey ``.png``.
 
     Returns:
-        (h, w, 3) float64, sensor frame of :mod:`gsclip.axes`, in the unit of ``depth_scale``; NaN at level 0.
+        (h, w, 3), sensor frame of :mod:`gsclip.axes`, in the unit of ``depth_scale``; NaN at level 0. float32, or
+        float64 where float32 would round by a length that matters.
 
     Raises:
         InputError: when there is no camera file, when it does not fit, or when the image is broken or no grey one.
     """
-    from gsclip.data.scan_files import open_image
+    from gsclip.data.scan_files import open_image, rounding_matters
 
     image = open_image(path, "depth image")
     camera_file = find_camera_file(path)
@@ -87,13 +91,31 @@ def read_depth(path: Path) -> np.ndarray:
     if image.mode not in ("L", "I", "I;16", "I;16B", "I;16L"):
         raise InputError(path, f"is an image of mode {image.mode}", "save depth as 16 bit grey values", "readable")
     camera = read_camera(camera_file)
-    levels = np.asarray(image).astype(np.float64)
+    levels = np.asarray(image)
     height, width = levels.shape
     if (camera.height or height, camera.width or width) != (height, width):
         problem = f"is for {camera.height} x {camera.width} pixels and {path.name} has {height} x {width}"
         raise InputError(camera_file, problem, "give the camera that took the image", "readable")
-    rows, columns = np.mgrid[:height, :width]
+    points = _points(levels, camera, np.dtype(np.float32))
+    step = max(1, math.isqrt(height * width // _SAMPLE))
+    few = points[::step, ::step].reshape(-1, 3).astype(np.float64)
+    if rounding_matters(few[np.isfinite(few).all(axis=1)]):
+        return _points(levels, camera, np.dtype(np.float64))
+    return points
+
+
+def _points(levels: np.ndarray, camera: Camera, kind: np.dtype) -> np.ndarray:
+    """(h, w, 3) points of grey levels (h, w), computed in float64 some rows at a time; NaN at level 0."""
+    height, width = levels.shape
+    points = np.empty((height, width, 3), dtype=kind)
+    across = (np.arange(width) - camera.cx) / camera.fx
+    along = (np.arange(height) - camera.cy) / camera.fy
+    rows = max(1, _BLOCK // max(1, width))
     with np.errstate(over="ignore", invalid="ignore"):
-        depth = np.where(levels > 0, levels, np.nan) * camera.depth_scale
-        x, y = (columns - camera.cx) / camera.fx * depth, (rows - camera.cy) / camera.fy * depth
-        return np.stack([x, y, depth], axis=-1)
+        for start in range(0, height, rows):
+            block = slice(start, start + rows)
+            depth = np.where(levels[block] > 0, levels[block].astype(np.float64), np.nan) * camera.depth_scale
+            points[block, :, 0] = across * depth
+            points[block, :, 1] = along[block, None] * depth
+            points[block, :, 2] = depth
+    return points

@@ -200,7 +200,7 @@ def _split_rows(root: Path, category: str, folder: Path, split: str) -> Iterator
     top = layout.folder(folder, *names)
     data = None if top is None else layout.folder(top, "data")
     if data is None:
-        raise InputError(
+        raise layout.MissingSplitError(
             folder / names[0] / "data", f"the category has no split {split}", "leave out the split or the category"
         )
     images, texts = _data_files(data)

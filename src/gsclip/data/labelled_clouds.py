@@ -17,12 +17,13 @@ import pandas as pd
 from scipy.spatial import cKDTree
 
 from gsclip.data import layout
-from gsclip.data.cloud_files import parse_table
+from gsclip.data.cloud_files import CommaError, parse_table
 from gsclip.data.sample import Scan
 from gsclip.data.scan_files import check_file, read_scan
 from gsclip.errors import InputError, one_line
 
 SPLITS = ("train", "test")
+SCANS = (".pcd",)
 # Of the cloud's diagonal: how far apart a point of the scan and the same one of the text file may be. Six digits are
 # ten times as exact; the densest official clouds, two million points, have spacings of seven times as much.
 MATCH_TOLERANCE = 1e-4
@@ -75,7 +76,7 @@ def clouds_index(
 
     def is_category(folder: Path) -> bool:
         return any(
-            layout.files(place, (".pcd",)) for name, place in layout.folders(folder).items() if name in splits
+            layout.scan_files(place, SCANS) for name, place in layout.folders(folder).items() if name in splits
         )
 
     return layout.list_samples(
@@ -104,6 +105,7 @@ def read_row(root: str | Path, row: pd.Series) -> Scan:
         InputError: when a file is missing or broken, or the labels are not those of the cloud's points.
     """
     root = Path(root)
+    layout.refuse_twin(root / row["scan_path"], row["name"], SCANS)
     scan = read_scan(root / row["scan_path"])
     points = scan.points.reshape(-1, 3)
     mask: np.ndarray | None = None
@@ -118,8 +120,8 @@ def read_row(root: str | Path, row: pd.Series) -> Scan:
 def read_labels(path: Path) -> np.ndarray:
     """Read a text file of labelled points.
 
-    Columns may be separated by commas, semicolons, tabs or spaces, also mixed; one line of names before them and lines
-    that begin with ``#`` or ``//`` are passed over.
+    Columns may be separated by commas, semicolons, tabs or spaces, also mixed, and may have decimal commas where
+    something else separates; one line of names before them and lines that begin with ``#`` or ``//`` are passed over.
 
     Returns:
         (n, 4) float64: x, y, z, label.
@@ -131,6 +133,9 @@ def read_labels(path: Path) -> np.ndarray:
     remedy = "copy it again; expected x, y, z and label in each line"
     try:
         _, table = parse_table(path.read_bytes())
+    except CommaError as error:
+        problem, remedy = error.args
+        raise InputError(path, problem, remedy, "readable") from error
     except (OSError, ValueError) as error:
         problem = f"cannot be read as a table of labelled points ({one_line(error, 100)})"
         raise InputError(path, problem, remedy, "readable") from error
@@ -188,12 +193,13 @@ def _split_rows(
 ) -> Iterator[dict[str, str | int]]:
     place = layout.folder(folder, split)
     if place is None:
-        raise InputError(folder / split, f"the category has no split {split}", "leave out the split or the category")
+        problem = f"the category has no split {split}"
+        raise layout.MissingSplitError(folder / split, problem, "leave out the split or the category")
     truth = layout.folder(folder, "gt")
     masks = {} if split == "train" else layout.files(truth, (".txt",))
-    scans = layout.files(place, (".pcd",))
+    scans = layout.scan_files(place, SCANS)
     layout.warn_of_orphans([path for key, path in masks.items() if key not in scans], "ground truth")
-    for key, scan in scans.items():
+    for key, scan in ((key, scan) for key, found in scans.items() for scan in found):
         defect = _defect(clouds, key, category)
         if split == "train":
             defect = "good"
@@ -203,7 +209,7 @@ def _split_rows(
         if defect != "good" and mask is None:
             mask = (truth or folder / "gt") / f"{scan.stem}.txt"
         yield {
-            "name": f"{category}/{split}/{defect}/{scan.stem}",
+            "name": f"{category}/{split}/{defect}/{layout.sample_name(scan.stem, scan, scans[key])}",
             "dataset": clouds.dataset,
             "category": category,
             "split": split,

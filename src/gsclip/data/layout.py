@@ -20,6 +20,16 @@ MAX_NESTING = 3  # folders between the one that is named and the one that holds 
 MAX_NAMES = 10  # that one warning gives
 
 _log = logging.getLogger(__name__)
+
+
+class MissingSplitError(InputError):
+    """A split is not there: not known, or in no category, or not in one of them."""
+
+
+class MissingCategoryError(InputError):
+    """A category that was asked for is not there."""
+
+
 _passed_over: set[Path] = set()  # folders that the listing under way has warned of
 
 
@@ -55,16 +65,44 @@ def files(parent: Path | None, extensions: Sequence[str]) -> dict[str, Path]:
     Raises:
         InputError: when two of them have the same name but for letter case or extension.
     """
-    if parent is None or not is_folder(parent):
-        return {}
-    return _by_key(
-        parent,
-        (
-            (path.stem.lower(), path)
-            for path in entries(parent)
-            if path.suffix.lower() in extensions and _is_file(path)
-        ),
-    )
+    return _by_key(parent, _named_files(parent, extensions)) if parent is not None else {}
+
+
+def scan_files(parent: Path | None, extensions: Sequence[str]) -> dict[str, list[Path]]:
+    """Like :func:`files`; all files that have a name, sorted: one, or more where it is not clear which one counts."""
+    found: dict[str, list[Path]] = {}
+    for key, path in sorted(_named_files(parent, extensions)) if parent is not None else ():
+        found.setdefault(key, []).append(path)
+    return found
+
+
+def sample_name(stem: str, scan: Path, scans: Sequence[Path]) -> str:
+    """Last part of a sample's name: ``stem``, or where several files are the sample, the whole name of its file.
+
+    :func:`refuse_twin` then refuses to read it.
+    """
+    return stem if len(scans) == 1 else scan.name
+
+
+def refuse_twin(path: Path, name: str, extensions: Sequence[str]) -> None:
+    """Raise InputError where a sample's name, of :func:`sample_name`, says that several files are the sample.
+
+    Args:
+        path: of the scan.
+        name: of the sample in the index.
+        extensions: of scans, in lower case.
+    """
+    if name.endswith(f"/{path.name}"):
+        twins = [found.name for found in scan_files(path.parent, extensions).get(path.stem.lower(), [path])]
+        problem = f"{' and '.join(twins)} are the same sample: it is not clear which one counts"
+        raise InputError(path, problem, "keep one of them", "readable")
+
+
+def _named_files(parent: Path, extensions: Sequence[str]) -> Iterator[tuple[str, Path]]:
+    """Files of a folder with one of the extensions: name in lower case without extension, and path."""
+    for path in entries(parent) if is_folder(parent) else ():
+        if path.suffix.lower() in extensions and _is_file(path):
+            yield path.stem.lower(), path
 
 
 def warn_of_orphans(orphans: Iterable[Path], kind: str, top: Path | None = None) -> None:
@@ -124,7 +162,7 @@ def category_folders(
             return {spelled.get(path.name.lower(), path.name): path for path in members}
         level = [below for above in level for below in folders(above).values()]
     problem = f"holds no category with the split {' or '.join(splits)}"
-    raise InputError(root, problem, f"name the data set's top folder; {expected}")
+    raise MissingSplitError(root, problem, f"name the data set's top folder; {expected}")
 
 
 def list_samples(
@@ -157,13 +195,13 @@ def list_samples(
     unknown = [split for split in splits if split not in known_splits]
     if unknown or not splits:
         problem = f"no such split: {', '.join(unknown) or 'none named'}"
-        raise InputError(root, problem, f"use {', '.join(known_splits)}")
+        raise MissingSplitError(root, problem, f"use {', '.join(known_splits)}")
     found = find_categories()
     chosen = sorted(found) if categories is None else sorted(set(categories))
     missing = [category for category in chosen if category not in found]
     if missing or not chosen:
         problem = f"no such category: {', '.join(missing) or 'none named'}"
-        raise InputError(root, problem, f"found {', '.join(sorted(found))}")
+        raise MissingCategoryError(root, problem, f"found {', '.join(sorted(found))}")
     ordered = [split for split in known_splits if split in splits]
     table = [row for category in chosen for split in ordered for row in rows(category, found[category], split)]
     _passed_over.clear()

@@ -19,7 +19,6 @@ import pandas as pd
 from gsclip.data import layout
 from gsclip.data.sample import Scan
 from gsclip.data.scan_files import read_color, read_mask, read_scan
-from gsclip.errors import InputError
 
 DATASET = "mvtec_3d_ad"
 SPLITS = ("train", "validation", "test")
@@ -38,6 +37,7 @@ OFFICIAL_CATEGORIES = (
 SPLIT_FOLDERS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {"train": ("train",), "validation": ("validation", "val"), "test": ("test",)}
 )
+SCANS = (".tiff", ".tif")
 LAYOUT = "expected <root>/<category>/<split>/<defect>/xyz/NNN.tiff"
 
 
@@ -71,7 +71,7 @@ def converted_index(
         Rows as in :mod:`gsclip.data.index`, sorted by category, split (in the order of :data:`SPLITS`), defect and
         number; paths relative to ``root``. The mask's path is empty where a good sample has none; that of a
         defective sample is always there, and reading fails where the file is not. Images and masks without a scan
-        are left out with a warning.
+        are left out with a warning. Scans of one number have a row each, and reading them fails.
 
     Raises:
         InputError: when the folder, a category or a split is missing, when it is not clear which of two folders or
@@ -117,7 +117,9 @@ def read_row(root: str | Path, row: pd.Series) -> Scan:
     Raises:
         InputError: when a file is missing, broken, or does not fit the scan.
     """
-    return with_images(read_scan(Path(root) / row["scan_path"]).points, Path(root), row)
+    path = Path(root) / row["scan_path"]
+    layout.refuse_twin(path, row["name"], SCANS)
+    return with_images(read_scan(path).points, Path(root), row)
 
 
 def with_images(points: np.ndarray, root: Path, row: pd.Series) -> Scan:
@@ -137,22 +139,22 @@ def _split_rows(
 ) -> Iterator[dict[str, str | int]]:
     top = layout.folder(folder, *names)
     if top is None:
-        raise InputError(
+        raise layout.MissingSplitError(
             folder / names[0], f"the category has no split {split}", "leave out the split or the category"
         )
     for defect, place in layout.folders(top).items():
-        scans = layout.files(layout.folder(place, "xyz"), (".tiff", ".tif"))
+        scans = layout.scan_files(layout.folder(place, "xyz"), SCANS)
         colors = layout.files(layout.folder(place, "rgb"), (".png",))
         masks = layout.files(layout.folder(place, "gt"), (".png",))
         orphans = [path for found in (colors, masks) for number, path in found.items() if number not in scans]
         layout.warn_of_orphans(orphans, "images or masks")
         label = 0 if defect == "good" else 1
-        for number, scan in scans.items():
+        for number, scan in ((number, scan) for number, found in scans.items() for scan in found):
             mask = masks.get(number)
             if label == 1 and mask is None:
                 mask = (layout.folder(place, "gt") or place / "gt") / f"{scan.stem}.png"
             yield {
-                "name": f"{category}/{split}/{defect}/{number}",
+                "name": f"{category}/{split}/{defect}/{layout.sample_name(number, scan, scans[number])}",
                 "dataset": dataset,
                 "category": category,
                 "split": split,

@@ -16,15 +16,19 @@ of.
 
 By a table: ``<root>/labels.csv`` with the columns ``scan`` and ``mask`` (relative paths with /, below its folder),
 ``category``, ``split`` (``test`` where it is empty or missing), and ``label`` (0 or 1) or ``defect`` (``good``, or its
-kind), or both.
+kind; 0 and 1 mean what they do as labels), or both. Letter case of the file's name does not matter. Commas, semicolons
+or tabs separate, as the first line shows, or a line ``sep=;`` before it says; rows without values are passed over.
+Scans that the table does not name are left out and warned of.
 """
 
 from __future__ import annotations
 
 import csv
+import functools
 import io
 import logging
 import posixpath
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
@@ -32,12 +36,12 @@ from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 import numpy as np
 import pandas as pd
 
-from gsclip.data import mvtec3d
+from gsclip.data import layout, mvtec3d
 from gsclip.data.companions import SCAN_FOLDER
 from gsclip.data.depth_images import find_camera_file
 from gsclip.data.index import INDEX_COLUMNS, validate_index
-from gsclip.data.masks import DEFAULT_COLOR, read_scan_mask
-from gsclip.data.part_folders import GOOD, GOOD_WORDS, SPLIT_WORDS, folder_rows, place
+from gsclip.data.masks import DEFAULT_COLOR, mask_file, read_scan_mask
+from gsclip.data.part_folders import GOOD, GOOD_WORDS, SPLIT_WORDS, find_scans, folder_rows, place
 from gsclip.data.sample import Scan
 from gsclip.data.scan_files import read_color, read_scan
 from gsclip.errors import InputError, one_line, printable
@@ -45,11 +49,12 @@ from gsclip.errors import InputError, one_line, printable
 DATASET = "own_parts"
 SPLITS = ("train", "validation", "test")
 SOME_DEFECT = "defect"
+UNLABELLED = "%s: %d scans have no label: they are counted as good, and have no ground truth"
 LABELS_FILE = "labels.csv"
 LAYOUT = f"expected <root>/<category>/<split>/<good or defect>/<scan>, or <root>/{LABELS_FILE}"
 _LABELS = {
-    **dict.fromkeys(("0", "good", "normal", "ok", "false"), 0),
-    **dict.fromkeys(("1", "defect", "abnormal", "defective", "nok", "true"), 1),
+    **dict.fromkeys(("0", "0.0", "good", "normal", "ok", "false"), 0),
+    **dict.fromkeys(("1", "1.0", "defect", "abnormal", "defective", "nok", "true"), 1),
 }
 
 _log = logging.getLogger(__name__)
@@ -75,7 +80,8 @@ def own_parts_index(
 
     Raises:
         InputError: when the folder or a category is missing, when ``labels.csv`` is broken (the message has the line),
-            when it is not clear whether the folder holds categories or is one, or when there are no scans.
+            or there are two that differ by letter case, when it is not clear whether the folder holds categories or is
+            one, or when there are no scans.
     """
     root = Path(root)
     if not root.is_dir():
@@ -83,12 +89,15 @@ def own_parts_index(
     unknown = [split for split in splits if split not in SPLITS]
     if unknown or not splits:
         raise InputError(root, f"no such split: {', '.join(unknown) or 'none named'}", f"use {', '.join(SPLITS)}")
-    by_table = (root / LABELS_FILE).is_file()
-    rows = list(_table_rows(root / LABELS_FILE)) if by_table else folder_rows(root, DATASET)
+    _has_table.cache_clear()
+    table_file = _labels_file(root)
+    rows = list(_table_rows(table_file)) if table_file else folder_rows(root, DATASET)
+    if table_file:
+        _warn_of_unnamed(root, table_file, rows)
     found = sorted({row["category"] for row in rows})
     if not found:
         raise InputError(root, "holds no scans", LAYOUT)
-    if not by_table and _is_mvtec_3d_ad(rows, found):
+    if table_file is None and _is_mvtec_3d_ad(rows, found):
         _log.warning("%s: looks like %s: use --dataset %s", root, mvtec3d.DATASET, mvtec3d.DATASET)
     missing = sorted(set(categories or ()) - set(found))
     if missing:
@@ -106,7 +115,7 @@ def own_parts_index(
     index = validate_index(table[list(INDEX_COLUMNS)], str(root))
     count = int(sum(unlabelled(root, row) for _, row in index.iterrows()))
     if count:
-        _log.warning("%s: %d scans have no label: they are counted as good, and have no ground truth", root, count)
+        _log.warning(UNLABELLED, root, count)
     return index
 
 
@@ -149,9 +158,13 @@ def further_inputs(root: str | Path, row: pd.Series) -> tuple[Path | bool, ...]:
 
 def unlabelled(root: str | Path, row: pd.Series) -> bool:
     """Whether a row of the index is called good only since nothing is known: its file lies in no folder of a label."""
-    if row["label"] == 1 or (Path(root) / LABELS_FILE).is_file():
+    if row["label"] == 1 or any(name.lower() in GOOD_WORDS for name in PurePath(row["scan_path"]).parts[:-1]):
         return False
-    return not any(name.lower() in GOOD_WORDS for name in PurePath(row["scan_path"]).parts[:-1])
+    try:
+        changed = Path(root).stat().st_mtime_ns
+    except OSError:
+        changed = 0
+    return not _has_table(Path(root), changed)
 
 
 def assumptions(extents: np.ndarray) -> str:
@@ -163,6 +176,34 @@ def assumptions(extents: np.ndarray) -> str:
     sides = " x ".join(f"{side:.3g}" for side in np.median(extents, axis=0))
     many = "extent" if len(extents) == 1 else f"median extent of {len(extents)} scans"
     return f"{many} {sides}: taken as it is; scores do not depend on the unit; the cameras look along +z"
+
+
+@functools.lru_cache
+def _has_table(root: Path, _changed: int) -> bool:
+    """Whether there is a table of labels; asked anew when the time of the folder's last change is another one."""
+    return _labels_file(root) is not None
+
+
+def _labels_file(root: Path) -> Path | None:
+    """The table of labels, in any letter case; ``None`` where there is none.
+
+    Raises:
+        InputError: when there are two.
+    """
+    found = [path for path in layout.entries(root) if path.name.lower() == LABELS_FILE and path.is_file()]
+    if len(found) > 1:
+        problem = f"holds {' and '.join(path.name for path in found)}: it is not clear which one counts"
+        raise InputError(root, problem, "keep one of them")
+    return found[0] if found else None
+
+
+def _warn_of_unnamed(root: Path, table_file: Path, rows: Sequence[dict[str, str]]) -> None:
+    """Log one warning of the scans below the folder that the table names neither as scans nor as masks."""
+    named = {posixpath.normpath(mask_file(row[key])) for row in rows for key in ("scan_path", "mask_path") if row[key]}
+    unnamed = [path for path in find_scans(root) if layout.relative(path, root) not in named]
+    if unnamed:
+        problem = f"scans are not named in {table_file.name}, left out"
+        _log.warning("%s: %d %s: %s", printable(root), len(unnamed), problem, layout.listed(unnamed, root))
 
 
 def _is_mvtec_3d_ad(rows: Sequence[dict[str, str]], categories: Sequence[str]) -> bool:
@@ -177,29 +218,45 @@ def _table_rows(path: Path) -> Iterator[dict[str, str]]:
         text = path.read_bytes().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(path, f"cannot be read ({one_line(error)})", "save it as UTF-8") from error
-    head = text.partition("\n")[0]
-    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=";" if head.count(";") > head.count(",") else ",")
+    first, separator = _separator(text)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
     try:
-        names = [name.strip().lower() for name in reader.fieldnames or ()]
-        reader.fieldnames = names
+        for _ in range(first):
+            next(reader)
+        names = [name.strip().lower() for name in next(reader, [])]
+        while names and not names[-1]:  # columns without a name at the end, as spreadsheets write them
+            names.pop()
+        head = f"line {first + 1}"
         lacking = sorted({"scan", "category"} - set(names)) or ([] if {"label", "defect"} & set(names) else ["label"])
         if lacking:
-            raise InputError(path, f"line 1: lacks the column {', '.join(lacking)}", remedy)
+            raise InputError(path, f"{head}: lacks the column {', '.join(lacking)}", remedy)
         if len(set(names)) < len(names):
-            raise InputError(path, "line 1: names a column twice", remedy)
+            raise InputError(path, f"{head}: names a column twice", remedy)
         seen: dict[str, int] = {}
-        for row in reader:
-            line = reader.line_num
-            if None in row or None in row.values():
+        for cells in reader:
+            line, values = reader.line_num, [cell.strip() for cell in cells]
+            if not any(values):
+                continue
+            if len(values) < len(names) or any(values[len(names) :]):
                 raise InputError(path, f"line {line}: has not as many values as the first line has names", remedy)
-            values = {name: value.strip() for name, value in row.items()}
-            checked = _checked(path, line, values)
-            first = seen.setdefault(checked["scan_path"], line)
-            if first != line:
-                raise InputError(path, f"line {line}: names the scan of line {first} again", "leave one of them out")
+            checked = _checked(path, line, dict(zip(names, values, strict=False)))
+            earlier = seen.setdefault(checked["scan_path"], line)
+            if earlier != line:
+                raise InputError(path, f"line {line}: names the scan of line {earlier} again", "leave one of them out")
             yield checked
     except csv.Error as error:
         raise InputError(path, f"line {reader.line_num}: is no CSV ({one_line(error)})", "save it as CSV") from error
+    if not seen:
+        raise InputError(path, "the table has no rows", "give one row for each scan")
+
+
+def _separator(text: str) -> tuple[int, str]:
+    """How many lines come before that of the names (0 or 1), and what separates values."""
+    first, *rest = re.split(r"\r\n|[\r\n]", text, maxsplit=1)
+    said = re.fullmatch(r'"?sep=([;,\t])"?[;,\t]*', first.strip(" "), flags=re.IGNORECASE)
+    if said and rest:
+        return 1, said[1]
+    return 0, max(",;\t", key=first.count)
 
 
 def _checked(path: Path, line: int, values: dict[str, str]) -> dict[str, str]:
@@ -215,7 +272,8 @@ def _checked(path: Path, line: int, values: dict[str, str]) -> dict[str, str]:
     if split is None:
         raise refuse(f"no such split: {values['split'].lower()}", f"use {', '.join(SPLITS)}")
     given, defect = values.get("label", "").lower(), values.get("defect", "")
-    defect = GOOD if defect.lower() in GOOD_WORDS else defect
+    if defect.lower() in _LABELS:
+        defect = SOME_DEFECT if _LABELS[defect.lower()] else GOOD
     if given and given not in _LABELS:
         raise refuse(f"no such label: {given}", "use 0 for good and 1 for defect")
     if not given and not defect:

@@ -56,7 +56,8 @@ def folder_rows(root: Path, unnamed: str) -> list[dict[str, str]]:
         Columns of :mod:`gsclip.data.index` but name, dataset and label; ``file`` is what the name is made from.
 
     Raises:
-        InputError: when ``root`` cannot be looked into, or it is not clear what its folders are.
+        InputError: when ``root`` cannot be looked into, it is not clear what its folders are, or a folder called good
+            lies where kinds of defect are divided further.
     """
     layout.start_listing()
     try:
@@ -71,7 +72,9 @@ def folder_rows(root: Path, unnamed: str) -> list[dict[str, str]]:
         if len(parts) == 1 and not one_category:
             loose.append(scan)
             continue
-        split, defect, file = place(parts if one_category else parts[1:])
+        below = parts if one_category else parts[1:]
+        _refuse_deep_good(root, parts, below)
+        split, defect, file = place(below)
         rows.append({
             "category": (root.resolve().name or unnamed) if one_category else parts[0],
             "split": split,
@@ -85,6 +88,12 @@ def folder_rows(root: Path, unnamed: str) -> list[dict[str, str]]:
     return rows
 
 
+def find_scans(root: Path) -> list[Path]:
+    """Files below a folder that :func:`folder_rows` would take for scans, sorted; nothing is warned of."""
+    layout.start_listing()
+    return sorted(scan for scan, _, _ in _search(root).scans)
+
+
 def place(parts: Sequence[str]) -> tuple[str, str | None, str]:
     """Split, defect (``None``: unlabelled) and name of a file from its path below its category."""
     middle = list(parts[:-1])
@@ -94,6 +103,23 @@ def place(parts: Sequence[str]) -> tuple[str, str | None, str]:
     if not middle:
         return split, None, parts[-1]
     return split, GOOD if middle[0].lower() in GOOD_WORDS else middle[0], "-".join([*middle[1:], parts[-1]])
+
+
+def _refuse_deep_good(root: Path, parts: Sequence[str], below: Sequence[str]) -> None:
+    """Raise InputError where a folder called good lies below one that would count as a kind of defect.
+
+    Args:
+        root: the data set's folder.
+        parts: path of a scan below it.
+        below: its path below its category.
+    """
+    _, defect, _ = place(below)
+    folders = [name.lower() for name in parts[:-1]]
+    deep = next((at for at in range(len(parts) - len(below), len(folders)) if folders[at] in GOOD_WORDS), None)
+    if deep is not None and defect != GOOD:
+        problem = f"lies below {'/'.join(parts[:deep])}, so that its scans would count as defective ({defect})"
+        remedy = f"put it below its category, or a split ({', '.join(SPLIT_WORDS)}) in it; or give labels.csv"
+        raise InputError(root.joinpath(*parts[: deep + 1]), problem, remedy)
 
 
 def _is_category(root: Path, paths: Sequence[tuple[str, ...]]) -> bool:

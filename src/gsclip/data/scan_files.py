@@ -31,7 +31,16 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from gsclip.data.cloud_files import MAX_POINTS, PARSERS, Cloud, ColorError, IncompleteError, TooManyError, parse
+from gsclip.data.cloud_files import (
+    MAX_POINTS,
+    PARSERS,
+    Cloud,
+    ColorError,
+    CommaError,
+    IncompleteError,
+    TooManyError,
+    parse,
+)
 from gsclip.data.sample import Scan
 from gsclip.errors import InputError
 
@@ -112,20 +121,31 @@ def read_scan(path: str | Path) -> Scan:
     if points.ndim == 3:
         missing |= (points == 0).all(axis=-1)
     with np.errstate(all="ignore"):  # values beyond float32, and NaN of any kind
-        single = points.astype(np.float32)
+        single = points.astype(np.float32, copy=not points.flags.writeable)
     missing |= ~np.isfinite(single).all(axis=-1)
-    points = np.array(points, dtype=np.float64) if _rounded(points[~missing]) else single
-    points[missing] = np.nan
-    distinct = count_distinct(points[~missing])
+    if points.dtype.itemsize > 4 and rounding_matters(points[~missing]):
+        points = np.array(points, dtype=np.float64)
+    else:
+        points = single
+    np.copyto(points, np.nan, where=missing[..., None])
+    distinct = _count_present(points, missing)
     if distinct < MIN_POINTS:
         remedy = f"give a scan with {MIN_POINTS} or more"
         raise InputError(path, f"has only {distinct} distinct points", remedy, "points")
     return Scan(points=points, colors=colors, sampled=sampled)
 
 
-def _rounded(points: np.ndarray) -> bool:
-    """Whether float32 rounds points (n, 3) by a length that matters; never where they are no finer themselves."""
-    if points.dtype.itemsize <= 4 or not len(points):
+def _count_present(points: np.ndarray, missing: np.ndarray) -> int:
+    """Like :func:`count_distinct` of the points that are not missing; selects few of them where these are enough."""
+    step = max(1, missing.size // (20 * MIN_POINTS))
+    some = points.reshape(-1, 3)[::step][~missing.reshape(-1)[::step]]
+    few = len(np.unique(some, axis=0))
+    return few if few >= MIN_POINTS else count_distinct(points[~missing])
+
+
+def rounding_matters(points: np.ndarray) -> bool:
+    """Whether float32 rounds finite points (n, 3) by a length that matters, :data:`MAX_ROUNDING` of their size."""
+    if not len(points):
         return False
     centre = np.median(points, axis=0)
     size = np.median(np.abs(points - centre).max(axis=1))
@@ -335,7 +355,7 @@ def read_cloud_file(path: Path) -> Cloud:
     extension = path.suffix.lower()
     try:
         cloud = parse(path.read_bytes(), extension)
-    except (IncompleteError, TooManyError, ColorError) as error:
+    except (IncompleteError, TooManyError, ColorError, CommaError) as error:
         problem, remedy = error.args
         check = "colours" if isinstance(error, ColorError) else "readable"
         raise InputError(path, problem, remedy, check) from error

@@ -280,6 +280,18 @@ def test_the_share_for_validation_is_spread_over_the_parts_and_drawn_by_the_seed
         splits_of(Path("good"), sources[:1], Settings(validation=0.5))
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_broken_files_take_no_place_in_the_split_validation(tmp_path, seed):
+    for name in ("b", "e"):
+        write_mesh(tmp_path / "good" / f"{name}.ply", block())
+    for name in ("a", "c", "d", "f"):
+        (tmp_path / "good" / f"{name}.ply").write_bytes(b"junk")
+    settings = Settings(kinds=("dent",), points=10_000, size=(0.1, 0.3), validation=0.3, seed=seed)
+    rejected = synthesize(tmp_path / "good", tmp_path / "out", settings)
+    assert [Path(error.where).name for error in rejected] == ["a.ply", "c.ply", "d.ply", "f.ply"]
+    assert set(own_parts_index(tmp_path / "out", splits=SPLITS)["split"]) == {"test", "validation"}
+
+
 def test_a_split_of_broken_files_alone_is_told(tmp_path):
     for name in ("a", "b"):
         write_mesh(tmp_path / "good" / f"{name}.ply", block())

@@ -180,7 +180,7 @@ def synthesize(folder: Path, output: Path, settings: Settings) -> list[GsclipErr
     """
     _check_output(output)
     sources = find_sources(folder, output)
-    splits = splits_of(folder, sources, settings)
+    splits = _splits_of_usable(folder, sources, settings)
     each = (settings.per_kind * len(settings.kinds)) + settings.good
     made = _Made()
     with (
@@ -248,6 +248,33 @@ def _make_samples(
         if failed:
             problem = f"takes no {kind} of that size and strength ({failed} of {wanted} samples not made)"
             made.reject(path, name, InputError(path, problem, "change --size or --strength, or leave the kind out"))
+
+
+def _splits_of_usable(folder: Path, sources: Sequence[Path], settings: Settings) -> list[str]:
+    """Split of each source: :func:`splits_of` those that can be used, so that broken ones take no place.
+
+    Where there are not two of them, the split for validation gets broken ones alone.
+
+    Raises:
+        InputError: when there is one source alone, and a share of it is asked for.
+    """
+    if not settings.validation or len(sources) < 2:
+        return splits_of(folder, sources, settings)
+    usable = [path for path in sources if _is_usable(path, path.relative_to(folder).as_posix(), settings)]
+    if len(usable) < 2:
+        return [settings.split if path in usable else CALIBRATION_SPLIT for path in sources]
+    drawn = dict(zip(usable, splits_of(folder, usable, settings), strict=True))
+    return [drawn.get(path, settings.split) for path in sources]
+
+
+def _is_usable(path: Path, name: str, settings: Settings) -> bool:
+    try:
+        open_source(path, name, settings)
+    except OSError:  # of the disk: the next one would fail, too
+        raise
+    except Exception:  # told when its samples are made
+        return False
+    return True
 
 
 def splits_of(folder: Path, sources: Sequence[Path], settings: Settings) -> list[str]:
