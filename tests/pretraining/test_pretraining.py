@@ -2,19 +2,24 @@ import json
 import shutil
 
 import numpy as np
+import open_clip
 import pandas as pd
 import pytest
 import torch
 
 from gsclip.data.procedural.families import FAMILIES, categories
 from gsclip.features import backbone as features
-from gsclip.features.backbone import build_embedded, embedded_folder
+from gsclip.features.backbone import EMBEDDED_MODEL, build_embedded, embedded_folder
 from gsclip.pretraining.backbone import (
+    FLAWLESS,
     BackboneTraining,
+    Objective,
+    Texts,
     TrainingView,
     embed_crops,
     install_weights,
     learning_rate_factor,
+    pair_index,
     random_rotations,
     ridged_index,
     train_backbone,
@@ -110,6 +115,51 @@ def test_training_sees_backbone_families_only(views):
     assert nouns.isdisjoint(FAMILIES[name].noun for role in ("auxiliary", "test") for name in categories(role))
 
 
+def test_pairs_differ_in_the_damage_alone(tmp_path):
+    path = tmp_path / "pairs.h5"
+    index = pair_index(TINY)
+    assert (index["label"] == 1).all()
+    write_training_views(path, index, TINY, 240, pairs=True)
+    with Pack(path, TrainingView) as pack:
+        damaged = [name for name in pack.names if not name.endswith(FLAWLESS)]
+        assert len(pack.names) == 2 * len(damaged)
+        assert {name.rsplit("/", 1)[0] for name in damaged} <= set(index["name"])
+        apart, elsewhere = [], []
+        for name in damaged:
+            view, twin = pack[name], pack[f"{name}{FLAWLESS}"]
+            assert view.mask.any()
+            assert not twin.mask.any()
+            assert view.noun == twin.noun
+            both = view.foreground & twin.foreground
+            difference = np.abs(view.rendered.astype(int) - twin.rendered.astype(int)).mean(0)
+            apart.append(difference[both & view.mask].mean())
+            elsewhere.append(difference[both & ~view.mask].mean())
+    assert np.nanmedian(apart) > 2 * np.nanmedian(elsewhere)
+
+
+def test_pairs_are_cropped_and_turned_alike(views, clip):
+    pack = Pack(views, TrainingView)
+    name = next(name for name in pack.names if pack[name].mask.any())
+    texts = Texts([FAMILIES[family].noun for family in categories("backbone")], open_clip.get_tokenizer(EMBEDDED_MODEL))
+    mean, std = torch.zeros(3, 1, 1), torch.ones(3, 1, 1)
+    objective = Objective(clip, texts, (TwinPack(pack, name),), TINY, mean, std, state_weight=1.0, pairs=True)
+    batch = objective._batch([name], whole=False)
+    assert len(batch.images) == 2
+    assert torch.equal(batch.images[0], batch.images[1])
+    assert torch.equal(batch.corners[0], batch.corners[1])
+    pack.close()
+
+
+class TwinPack:
+    """A view as its own twin."""
+
+    def __init__(self, pack, name):
+        self._view, self.names = pack[name], [name, f"{name}{FLAWLESS}"]
+
+    def __getitem__(self, name):
+        return self._view
+
+
 def test_ground_truth_lies_on_damaged_parts_alone(views):
     with Pack(views, TrainingView) as pack:
         damaged = 0
@@ -124,6 +174,9 @@ def test_ground_truth_lies_on_damaged_parts_alone(views):
 
 def test_weights_are_installed_with_their_checksum_and_load(tmp_path, monkeypatch):
     weights = train_backbone(tmp_path / "work", TINY)
+    curve = pd.read_csv(tmp_path / "work" / "curve.csv")
+    assert list(curve["part_of_training"]) == ["single", "single", "pairs"]
+    assert list(curve["epoch"]) == [1, 2, 1]
     target = tmp_path / "embedded"
     target.mkdir()
     shutil.copy(embedded_folder() / "config.json", target)

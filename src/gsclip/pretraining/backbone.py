@@ -442,7 +442,13 @@ def train_backbone(folder: Path, settings: BackboneTraining) -> Path:
         _train_first(clip, folder, settings, key, first)
     clip = build_embedded().train()
     clip.load_state_dict({name: value.float() for name, value in load_file(first).items()})
-    return _train_pairs(clip, folder, settings, key)
+    pairs = _train_pairs(clip, folder, settings, key)
+    curves = {"single": pd.read_csv(first.with_suffix(".csv")), "pairs": pairs}
+    curve = pd.concat(curves, names=["part_of_training", "row"]).reset_index("part_of_training")
+    write_csv(folder / "curve.csv", curve)
+    weights = folder / "weights.safetensors"
+    _save(clip, weights)
+    return weights
 
 
 def _train_first(clip: ClipModel, folder: Path, settings: BackboneTraining, key: str, target: Path) -> None:
@@ -477,12 +483,12 @@ def _train_first(clip: ClipModel, folder: Path, settings: BackboneTraining, key:
                 clip_norm=1.0,
             )
     clip.visual.conv1 = clip.visual.conv1.folded()
-    write_csv(folder / "first-curve.csv", curve)
+    write_csv(target.with_suffix(".csv"), curve)  # before the weights, which stand for a finished training
     _save(clip, target)
 
 
-def _train_pairs(clip: ClipModel, folder: Path, settings: BackboneTraining, key: str) -> Path:
-    """Go on with the pairs, without batch norms."""
+def _train_pairs(clip: ClipModel, folder: Path, settings: BackboneTraining, key: str) -> pd.DataFrame:
+    """Go on with the pairs, without batch norms; return the learning curve."""
     clip.logit_scale.requires_grad_(False)
     file = folder / f"pairs-{key}.h5"
     if not file.is_file():
@@ -496,7 +502,7 @@ def _train_pairs(clip: ClipModel, folder: Path, settings: BackboneTraining, key:
         scheduler = torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda step: min((step + 1) / warm, 0.5 * (1 + math.cos(math.pi * min(step, steps) / steps)))
         )
-        curve = train(
+        return train(
             {"clip": clip},
             optimizer,
             names,
@@ -508,10 +514,6 @@ def _train_pairs(clip: ClipModel, folder: Path, settings: BackboneTraining, key:
             scheduler=scheduler,
             clip_norm=1.0,
         )
-    weights = folder / "weights.safetensors"
-    _save(clip, weights)
-    write_csv(folder / "curve.csv", curve)
-    return weights
 
 
 def _optimizer(clip: ClipModel, rate: float, settings: BackboneTraining) -> torch.optim.Optimizer:
