@@ -58,6 +58,10 @@ DEPTH: DepthEncoding = "contrast"
 # Weights of the terms of the loss: damage comes first, names of parts keep the space one of images and texts.
 PART, MEAN_PATCH, STATE, DENSE = 0.25, 0.1, 0.5, 4.0
 RIDGED_STATE = 2.0
+# In the last part of the training: whether the highest patches of an image say that it is damaged, and whether those of
+# a damaged one lie above those of its twin.
+HIGHEST, RANK = 0.5, 1.0
+HIGHEST_PATCHES = 4
 RIDGED = ("flange_bolt", "stepped_shaft", "collet", "bottle", "turned_mix", "tapered_rod")
 RIDGED_SPLIT = "validation"  # parts of their own
 PAIR_SPLIT = "test"  # likewise
@@ -92,6 +96,8 @@ class BackboneTraining:
         pair_epochs: passes over the pairs, after all others.
         pair_views: random cameras per pair.
         pair_learning_rate: peak for the pairs; it falls by a cosine to zero.
+        ranked_epochs: further passes over the pairs, in which the highest patches of both are compared, too.
+        ranked_learning_rate: peak for them.
         mixed_precision: bfloat16 in the network, float32 in the losses; several times faster where the processor
             has instructions for it, and slower where it does not.
         seed: of data, initial weights, order and augmentation.
@@ -119,6 +125,8 @@ class BackboneTraining:
     pair_epochs: int = 8
     pair_views: int = 4
     pair_learning_rate: float = 5e-4
+    ranked_epochs: int = 12
+    ranked_learning_rate: float = 4e-4
     mixed_precision: bool = True
     seed: int = 20
 
@@ -288,6 +296,7 @@ class Objective:
         std: channel standard deviations.
         state_weight: weight of the term about the state of the whole part.
         pairs: names are those of damaged views, and each comes with its twin.
+        ranked: with the terms about the highest patches, which need pairs.
     """
 
     def __init__(
@@ -301,14 +310,19 @@ class Objective:
         *,
         state_weight: float,
         pairs: bool = False,
+        ranked: bool = False,
     ) -> None:
-        self._pairs = pairs
+        self._pairs, self._ranked = pairs, ranked
         self._clip, self._texts, self._settings = clip, texts, settings
         self._pack_of = {name: pack for pack in packs for name in pack.names}
         self._mean, self._std, self._state_weight = mean, std, state_weight
 
     def __call__(self, names: list[str]) -> Mapping[str, Tensor]:
-        """Loss terms: part and mean_patch (which family), state (damaged or not), dense (patches), dice, and loss."""
+        """Loss terms.
+
+        part and mean_patch (which family), state (damaged or not), dense (patches), dice; highest and rank where the
+        pairs are ranked; and loss.
+        """
         whole = bool(torch.rand(()) < self._settings.whole_share)
         batch = self._batch(names[: max(1, len(names) // 4)] if whole else names, whole=whole)
         with torch.autocast("cpu", torch.bfloat16, enabled=self._settings.mixed_precision):
@@ -321,15 +335,23 @@ class Objective:
 
         nouns = functional.normalize(pairs[1:, 0].mean(1), dim=-1)
         subjects = torch.where(torch.rand(len(batch.subjects)) < 0.5, 0, batch.subjects)
-        pair = pairs[subjects, torch.randint(len(STATES), subjects.shape)]  # (i, 2, d)
+        templates = torch.randint(len(STATES), subjects.shape)
+        if self._ranked:  # twins face the same texts
+            subjects, templates = (drawn[::2].repeat_interleave(2) for drawn in (subjects, templates))
+        pair = pairs[subjects, templates]  # (i, 2, d)
 
         part = functional.cross_entropy(class_token @ nouns.T / TEMPERATURE, batch.subjects - 1)
         mean_part = functional.cross_entropy(mean_patch @ nouns.T / TEMPERATURE, batch.subjects - 1)
         damaged = (batch.damage > DAMAGED).any(1).long()
         state = functional.cross_entropy((pair @ class_token[..., None])[..., 0] / TEMPERATURE, damaged)
-        dense, dice = self._dense(patches @ pair.transpose(1, 2) / TEMPERATURE, batch.damage)
+        logits = patches @ pair.transpose(1, 2) / TEMPERATURE
+        dense, dice = self._dense(logits, batch.damage)
         loss = PART * part + MEAN_PATCH * mean_part + self._state_weight * state + DENSE * dense + dice
-        return {"loss": loss, "part": part, "mean_patch": mean_part, "state": state, "dense": dense, "dice": dice}
+        terms = {"part": part, "mean_patch": mean_part, "state": state, "dense": dense, "dice": dice}
+        if self._ranked:
+            terms |= _highest(logits[..., 1] - logits[..., 0], damaged)
+            loss = loss + HIGHEST * terms["highest"] + RANK * terms["rank"]
+        return {"loss": loss, **terms}
 
     def _encode(self, batch: _Images) -> EncodedImages:
         visual = self._clip.visual
@@ -384,6 +406,20 @@ class Objective:
         place = places[torch.randint(len(places), ())]
         corner = (place - torch.randint(self._settings.crop, (2,))).clamp(0, damage.shape[0] - self._settings.crop)
         return int(corner[0]), int(corner[1])
+
+
+def _highest(logits: Tensor, damaged: Tensor) -> dict[str, Tensor]:
+    """Terms about the mean of the highest patches of each image.
+
+    Args:
+        logits: (i, p) of damage; a damaged image and its twin lie next to each other.
+        damaged: (i,) 0 or 1; of the first of a pair 0 where its damage lies outside of the crop.
+    """
+    highest = logits.topk(HIGHEST_PATCHES, dim=1).values.mean(1)
+    first, second = highest.view(-1, 2).T
+    shown = damaged.view(-1, 2)[:, 0].float()
+    rank = (functional.softplus(second - first) * shown).sum() / shown.sum().clamp_min(1)
+    return {"highest": functional.binary_cross_entropy_with_logits(highest, damaged.float()), "rank": rank}
 
 
 def _planes(view: TrainingView, turns: int, *, mirror: bool, rendered: bool) -> tuple[Tensor, Tensor, Tensor]:
@@ -442,8 +478,9 @@ def train_backbone(folder: Path, settings: BackboneTraining) -> Path:
         _train_first(clip, folder, settings, key, first)
     clip = build_embedded().train()
     clip.load_state_dict({name: value.float() for name, value in load_file(first).items()})
-    pairs = _train_pairs(clip, folder, settings, key)
-    curves = {"single": pd.read_csv(first.with_suffix(".csv")), "pairs": pairs}
+    curves = {"single": pd.read_csv(first.with_suffix(".csv"))}
+    for name, ranked in (("pairs", False), ("ranked", True)):
+        curves[name] = _train_pairs(clip, folder, settings, key, ranked=ranked)
     curve = pd.concat(curves, names=["part_of_training", "row"]).reset_index("part_of_training")
     write_csv(folder / "curve.csv", curve)
     weights = folder / "weights.safetensors"
@@ -487,7 +524,9 @@ def _train_first(clip: ClipModel, folder: Path, settings: BackboneTraining, key:
     _save(clip, target)
 
 
-def _train_pairs(clip: ClipModel, folder: Path, settings: BackboneTraining, key: str) -> pd.DataFrame:
+def _train_pairs(
+    clip: ClipModel, folder: Path, settings: BackboneTraining, key: str, *, ranked: bool
+) -> pd.DataFrame:
     """Go on with the pairs, without batch norms; return the learning curve."""
     clip.logit_scale.requires_grad_(False)
     file = folder / f"pairs-{key}.h5"
@@ -496,8 +535,10 @@ def _train_pairs(clip: ClipModel, folder: Path, settings: BackboneTraining, key:
     with Pack(file, TrainingView) as pack:
         names = [name for name in pack.names if not name.endswith(FLAWLESS)]
         batch_size = max(1, settings.batch_size // 2)
-        optimizer = _optimizer(clip, settings.pair_learning_rate, settings)
-        steps = settings.pair_epochs * math.ceil(len(names) / batch_size)
+        rate = settings.ranked_learning_rate if ranked else settings.pair_learning_rate
+        epochs = settings.ranked_epochs if ranked else settings.pair_epochs
+        optimizer = _optimizer(clip, rate, settings)
+        steps = epochs * math.ceil(len(names) / batch_size)
         warm = max(1, steps // 40)
         scheduler = torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda step: min((step + 1) / warm, 0.5 * (1 + math.cos(math.pi * min(step, steps) / steps)))
@@ -506,11 +547,11 @@ def _train_pairs(clip: ClipModel, folder: Path, settings: BackboneTraining, key:
             {"clip": clip},
             optimizer,
             names,
-            _objective(clip, (pack,), settings, state_weight=RIDGED_STATE, pairs=True),
-            epochs=settings.pair_epochs,
+            _objective(clip, (pack,), settings, state_weight=RIDGED_STATE, pairs=True, ranked=ranked),
+            epochs=epochs,
             batch_size=batch_size,
-            seed=settings.seed + 1,
-            checkpoint=Checkpoint(folder, "pairs", key),
+            seed=settings.seed + (2 if ranked else 1),
+            checkpoint=Checkpoint(folder, "ranked" if ranked else "pairs", key),
             scheduler=scheduler,
             clip_norm=1.0,
         )
@@ -528,13 +569,16 @@ def _objective(
     *,
     state_weight: float,
     pairs: bool = False,
+    ranked: bool = False,
 ) -> Objective:
     import open_clip
 
     texts = Texts([FAMILIES[name].noun for name in categories("backbone")], open_clip.get_tokenizer(EMBEDDED_MODEL))
     preprocess = open_clip.get_model_preprocess_cfg(clip)
     mean, std = (torch.tensor(preprocess[name]).view(3, 1, 1) for name in ("mean", "std"))
-    return Objective(clip, texts, packs, settings, mean, std, state_weight=state_weight, pairs=pairs)
+    return Objective(
+        clip, texts, packs, settings, mean, std, state_weight=state_weight, pairs=pairs, ranked=ranked
+    )
 
 
 def _save(clip: ClipModel, path: Path) -> None:
