@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from tests.data.scan_corpus import ply, png, write_camera
@@ -54,10 +55,18 @@ def test_what_is_left_out_is_told_once(tmp_path, caplog):
 
 
 def test_results_beside_the_scans_are_not_told_of(tmp_path, caplog):
-    touch(tmp_path, "a.ply", "out/b.ply", "out/a.png")
+    touch(tmp_path, "a.ply", "out/a/rendered_0.png")
+    np.savez(tmp_path / "out" / "a.npz", points=np.zeros((1, 3)), point_scores=np.zeros(1))
     (tmp_path / "results").symlink_to(tmp_path / "out")
     assert list(find_scans([tmp_path], tmp_path / "out")) == ["a"]
     assert not caplog.records
+
+
+def test_scans_among_the_results_are_told(tmp_path, caplog):
+    touch(tmp_path, "a.ply", "out/b.ply", "out/deep/c.xyz")
+    assert list(find_scans([tmp_path], tmp_path / "out")) == ["a"]
+    problem = "2 scans lie in the folder of the results, left out: out/b.ply, out/deep/c.xyz"
+    assert caplog.messages == [f"{tmp_path}: {problem}"]
 
 
 def test_images_without_a_camera_are_rejected_as_such(tmp_path):

@@ -79,7 +79,7 @@ def _check_files(results: Iterable[Path], scans: Iterable[Path]) -> None:
         what = inputs.get(os.path.realpath(path))
         if what is not None:
             raise InputError(path, f"is {what}, and a result would replace it", _REMEDY)
-        if not _is_result(path):
+        if not is_result(path):
             raise InputError(path, "is no result of an earlier call, and one would replace it", _REMEDY_FOREIGN)
 
 
@@ -113,17 +113,19 @@ def _check_folder(folder: Path) -> None:
     except OSError as error:
         raise InputError(folder, f"cannot be looked into ({error.strerror})", _REMEDY_FOREIGN) from error
     foreign = [name for name in names if not _OF_VIEWS.fullmatch(name) or not os.path.isfile(folder / name)]
-    if names and not foreign and not _is_result(folder / VIEWS_FILE):  # then the images are someone else's
+    if names and not foreign and not is_result(folder / VIEWS_FILE):  # then the images are someone else's
         foreign = names
     if foreign:
         problem = f"is no result of an earlier call, and those of this one would replace the folder {folder}"
         raise InputError(folder / foreign[0], problem, _REMEDY_FOREIGN)
 
 
-def _is_result(path: Path) -> bool:
-    """Whether a file holds what `gsclip score` or `render` writes to one of this extension; never an error."""
+def is_result(path: Path) -> bool:
+    """Whether a file is one that `gsclip score` or `render` writes, by its name or what it holds; never an error."""
     if not os.path.isfile(path):
         return False
+    if path.suffix == ".png":
+        return _OF_VIEWS.fullmatch(path.name) is not None
     try:
         return _CONTENTS[path.suffix](path)
     except Exception:  # of decoders, archives and permissions: it cannot be told, so it is none

@@ -14,6 +14,7 @@ from gsclip.data.companions import is_companion, pictures
 from gsclip.data.preparing import REJECTED_FILE
 from gsclip.data.scan_files import SCAN_EXTENSIONS, looks_like_scan
 from gsclip.errors import InputError, printable
+from gsclip.results import is_result
 
 _KNOWN = f"known are {', '.join(SCAN_EXTENSIONS)}, and .png with a camera file"
 
@@ -22,11 +23,12 @@ _log = logging.getLogger(__name__)
 
 @dataclass
 class _Found:
-    """What lies below a folder: scans, pictures of scans, links to folders."""
+    """What lies below a folder: scans, pictures of scans, links to folders, scans in the folder of the results."""
 
     scans: list[Path] = field(default_factory=list)
     pictures: list[Path] = field(default_factory=list)
     links: list[Path] = field(default_factory=list)
+    among_results: list[Path] = field(default_factory=list)
 
 
 def find_scans(paths: Sequence[Path], output: Path | None = None) -> dict[str, Path]:
@@ -37,8 +39,8 @@ def find_scans(paths: Sequence[Path], output: Path | None = None) -> dict[str, P
     Args:
         paths: files, or folders that are searched for files named as scans, whether or not they can be read.
         output: folder of the results; what lies in it is no scan, nor are hidden files, masks and colour images of
-            scans (:mod:`gsclip.data.companions`), and pictures called as a scan beside them. Pictures, links to folders
-            and folders that cannot be looked into are warned of.
+            scans (:mod:`gsclip.data.companions`), and pictures called as a scan beside them. Pictures, links to
+            folders, folders that cannot be looked into, and what seems a scan among the results are warned of.
 
     Raises:
         InputError: when a folder cannot be read, holds no scan, or lies in that of the results.
@@ -64,6 +66,7 @@ def _in_folder(folder: Path, output: Path | None) -> list[Path]:
     for paths, problem in (
         (sorted(found.pictures), "pictures have the name of a scan beside them and no camera file"),
         (sorted(found.links), "links to folders are not followed"),
+        (sorted(found.among_results), "scans lie in the folder of the results"),
     ):
         if paths:
             names = layout.listed(paths, folder)
@@ -77,7 +80,9 @@ def _search(root: Path, results: Path | None) -> _Found:
     """Everything below a folder but for what lies in the folder of the results; links to folders are not followed."""
     found, pending = _Found(), [root]
     while pending:
-        entries = [path for path in layout.entries(pending.pop()) if not _lies_in(path, results)]
+        entries = layout.entries(pending.pop())
+        found.among_results += [scan for path in entries if _lies_in(path, results) for scan in _no_results(path)]
+        entries = [path for path in entries if not _lies_in(path, results)]
         folders = {path for path in entries if layout.is_folder(path)}
         scans = [path for path in entries if _is_named(path, path in folders) and not is_companion(path)]
         shown = pictures(scans)
@@ -89,6 +94,18 @@ def _search(root: Path, results: Path | None) -> _Found:
             elif path not in scans:
                 found.links.append(path)
     return found
+
+
+def _no_results(path: Path) -> list[Path]:
+    """Files at or below a path that are named as scans and that no earlier call wrote; links are not followed."""
+    files, pending = [], [path]
+    while pending:
+        path = pending.pop()
+        if layout.is_folder(path):
+            pending += [] if path.is_symlink() else layout.entries(path)
+        elif looks_like_scan(path) and not is_companion(path) and not is_result(path):
+            files.append(path)
+    return files
 
 
 def _is_named(path: Path, folder: bool) -> bool:
