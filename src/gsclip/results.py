@@ -7,21 +7,23 @@ import json
 import os
 import re
 import zipfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
+from gsclip.data.checks import REJECTED_COLUMNS
 from gsclip.data.companions import Companions, companions
 from gsclip.data.depth_images import find_camera_file
 from gsclip.data.preparing import REJECTED_FILE
 from gsclip.data.scan_files import DEPTH_IMAGES
 from gsclip.errors import InputError
-from gsclip.monitoring.rows import SAMPLES_FILE
+from gsclip.monitoring.rows import SAMPLE_COLUMNS, SAMPLES_FILE
 
 SCORE_EXTENSIONS = (".json", ".ply", ".npz")  # of the results of one scan
 VIEWS_FILE = "views.npz"
 
 _OF_VIEWS = re.compile(r"(rendered|depth)_\d+\.png|" + re.escape(VIEWS_FILE))
+_OF_TABLE = 8  # columns of samples that tell the table
 _MAX_HEAD = 4096  # bytes that tell a result
 _PROPERTIES = b"".join(
     b"property %s\n" % name
@@ -65,6 +67,16 @@ def check_rendered_results(scans: Mapping[str, Path], output: Path) -> None:
         if scan is not None:
             raise InputError(scan, f"lies in {folder}, which results would replace", _REMEDY)
         _check_folder(folder)
+
+
+def check_problems_file(path: Path) -> None:
+    """Refuse to write the problems of a check where they would take the place of something else.
+
+    Raises:
+        InputError: when the path is taken by anything but such a table.
+    """
+    if os.path.lexists(path) and not (os.path.isfile(path) and _has_columns(path, REJECTED_COLUMNS)):
+        raise InputError(path, "is no table of problems of an earlier call, which would be replaced", _REMEDY_FOREIGN)
 
 
 def _folders_above(scans: Iterable[Path]) -> dict[Path, Path]:
@@ -152,9 +164,16 @@ def _is_archive(path: Path) -> bool:
 
 
 def _is_table(path: Path) -> bool:
-    with path.open(encoding="utf-8") as file:
-        columns = set(next(csv.reader([file.readline(_MAX_HEAD)])))
-    return {"name", "problem" if path.name == REJECTED_FILE else "object_score"} <= columns
+    return _has_columns(path, REJECTED_COLUMNS if path.name == REJECTED_FILE else SAMPLE_COLUMNS[:_OF_TABLE])
+
+
+def _has_columns(path: Path, columns: Sequence[str]) -> bool:
+    """Whether a file is a table whose first columns are these; never an error."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            return next(csv.reader([file.readline(_MAX_HEAD)]))[: len(columns)] == list(columns)
+    except (OSError, ValueError, csv.Error, StopIteration):
+        return False
 
 
 _CONTENTS: Mapping[str, Callable[[Path], bool]] = MappingProxyType(
