@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from tests.data.scan_corpus import ply, png, write_camera
+from tests.unreadable import refuse
 
 from gsclip.commands import render_files
 from gsclip.errors import InputError
@@ -23,22 +24,9 @@ def render(folder, output):
     return render_files([folder], output, views=1, image_size=32, cameras="front")
 
 
-@pytest.fixture
-def _closed(monkeypatch):
-    """The superuser may look into every folder: let this one be told otherwise."""
-    iterdir = Path.iterdir
-
-    def guarded(path):
-        if path.name == "closed":
-            raise PermissionError(13, "Permission denied", str(path))
-        return iterdir(path)
-
-    monkeypatch.setattr(Path, "iterdir", guarded)
-
-
-@pytest.mark.usefixtures("_closed")
-def test_what_is_left_out_is_told_once(tmp_path, caplog):
+def test_what_is_left_out_is_told_once(tmp_path, monkeypatch, caplog):
     parts = tmp_path / "parts"
+    refuse(monkeypatch, [parts / "closed"])
     touch(parts, "a.ply", "a.png", "closed/b.ply", "elsewhere/c.ply")
     (parts / "link").symlink_to(parts / "elsewhere")
     (parts / "elsewhere" / "round").symlink_to(parts)

@@ -121,10 +121,7 @@ def check(
     from gsclip.commands import check_dataset
     from gsclip.params import ScanParams
     from gsclip.report.terminal import checked_text
-    from gsclip.results import check_problems_file
 
-    if output is not None:
-        check_problems_file(output)
     checked = check_dataset(folder, dataset, output, ScanParams(background=background, max_points=max_points))
     print(checked_text(checked, shutil.get_terminal_size().columns))
     if not checked.clean:
