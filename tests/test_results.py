@@ -72,13 +72,27 @@ def test_scores_never_replace_what_belongs_to_a_scan(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content"),
     [("nut.ply", ply()), ("nut.json", b"{}"), ("nut.json", b"[" * 10**5), ("nut.npz", b"mine"), ("nut.npz", b""),
-     ("samples.csv", b"name,weight\n"), ("rejected.csv", b"part\n"), ("rejected.csv", b"")],
+     ("samples.csv", b"name,weight\n"), ("rejected.csv", b"part\n"), ("rejected.csv", b""),
+     ("rejected.csv", b"name,problem,owner\n"), ("samples.csv", b"name,object_score\n")],
 )  # fmt: skip
 def test_scores_never_replace_files_of_others(tmp_path, name, content):
     (tmp_path / "nut.tiff").touch()
     (tmp_path / name).write_bytes(content)
     line = refused(tmp_path, "score", tmp_path / "nut.tiff", "--model", "none", "--output", tmp_path)
     assert f"{name}: is no result of an earlier call" in line
+
+
+def test_problems_of_a_check_never_replace_files_of_others(tmp_path):
+    scan = tmp_path / "parts" / "good" / "a.ply"
+    scan.parent.mkdir(parents=True)
+    scan.write_bytes(ply())
+    line = refused(tmp_path, "check", tmp_path / "parts", "--output", scan)
+    assert "a.ply: is no table of problems of an earlier call" in line
+    report = tmp_path / "problems.csv"
+    for _ in range(2):  # its own earlier table may be replaced
+        result = CliRunner().invoke(app, ["check", str(tmp_path / "parts"), "--output", str(report)])
+        assert result.exit_code == 0, result.output
+    assert report.read_text().startswith("name,path,check,problem,remedy")
 
 
 @pytest.mark.parametrize("make", [os.mkdir, os.mkfifo, functools.partial(os.symlink, "nowhere")])

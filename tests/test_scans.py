@@ -3,9 +3,11 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from tests.data.scan_corpus import ply, png, write_camera
+from tests.unreadable import refuse
 
 from gsclip.commands import render_files
 from gsclip.errors import InputError
@@ -22,22 +24,9 @@ def render(folder, output):
     return render_files([folder], output, views=1, image_size=32, cameras="front")
 
 
-@pytest.fixture
-def _closed(monkeypatch):
-    """The superuser may look into every folder: let this one be told otherwise."""
-    iterdir = Path.iterdir
-
-    def guarded(path):
-        if path.name == "closed":
-            raise PermissionError(13, "Permission denied", str(path))
-        return iterdir(path)
-
-    monkeypatch.setattr(Path, "iterdir", guarded)
-
-
-@pytest.mark.usefixtures("_closed")
-def test_what_is_left_out_is_told_once(tmp_path, caplog):
+def test_what_is_left_out_is_told_once(tmp_path, monkeypatch, caplog):
     parts = tmp_path / "parts"
+    refuse(monkeypatch, [parts / "closed"])
     touch(parts, "a.ply", "a.png", "closed/b.ply", "elsewhere/c.ply")
     (parts / "link").symlink_to(parts / "elsewhere")
     (parts / "elsewhere" / "round").symlink_to(parts)
@@ -54,10 +43,18 @@ def test_what_is_left_out_is_told_once(tmp_path, caplog):
 
 
 def test_results_beside_the_scans_are_not_told_of(tmp_path, caplog):
-    touch(tmp_path, "a.ply", "out/b.ply", "out/a.png")
+    touch(tmp_path, "a.ply", "out/a/rendered_0.png")
+    np.savez(tmp_path / "out" / "a.npz", points=np.zeros((1, 3)), point_scores=np.zeros(1))
     (tmp_path / "results").symlink_to(tmp_path / "out")
     assert list(find_scans([tmp_path], tmp_path / "out")) == ["a"]
     assert not caplog.records
+
+
+def test_scans_among_the_results_are_told(tmp_path, caplog):
+    touch(tmp_path, "a.ply", "out/b.ply", "out/deep/c.xyz")
+    assert list(find_scans([tmp_path], tmp_path / "out")) == ["a"]
+    problem = "2 scans lie in the folder of the results, left out: out/b.ply, out/deep/c.xyz"
+    assert caplog.messages == [f"{tmp_path}: {problem}"]
 
 
 def test_images_without_a_camera_are_rejected_as_such(tmp_path):

@@ -20,9 +20,9 @@ from gsclip.data import checks, own_parts
 from gsclip.data.checking import Checked
 from gsclip.data.checking import check_dataset as check_all
 from gsclip.data.datasets import AUXILIARY, DATASETS, TEST, listing, warn_of_cameras, warn_of_gaps
-from gsclip.data.preparation import DEFAULT_SCAN_PARAMS, offset, part_points, part_rows, prepare_sample
+from gsclip.data.preparation import DEFAULT_SCAN_PARAMS, PartPoints, part_points, prepare_sample
 from gsclip.data.preparing import REJECTED_FILE
-from gsclip.data.sample import Sample, Scan
+from gsclip.data.sample import Sample
 from gsclip.data.scan_files import read_scan
 from gsclip.detector import Detector
 from gsclip.errors import GsclipError, InputError, unexpected
@@ -34,7 +34,7 @@ from gsclip.report.content import Run
 from gsclip.report.gallery import GalleryItem, add_localisation, draw, evaluated_rows, score_range
 from gsclip.report.overlays import colours
 from gsclip.report.page import write_report
-from gsclip.results import VIEWS_FILE, check_rendered_results, check_score_results
+from gsclip.results import VIEWS_FILE, check_problems_file, check_rendered_results, check_score_results
 from gsclip.scans import find_scans
 from gsclip.scores.prediction import Prediction
 from gsclip.storage import Pack, atomic_directory, atomic_path, write_csv, write_json, write_pack
@@ -120,6 +120,7 @@ def score_files(paths: Sequence[Path], model: Path, output: Path) -> list[Gsclip
         prediction = detector.predict(sample, views, tokens)
         clock.lap("predict")
         decision = detector.decide(prediction.object_score)
+        part = part_points(scan, sample)
         write_json(
             output / f"{name}.json",
             {
@@ -128,14 +129,14 @@ def score_files(paths: Sequence[Path], model: Path, output: Path) -> list[Gsclip
                 "object_score": prediction.object_score,
                 "decision": None if decision is None else DECISIONS[decision],
                 "threshold": detector.config.threshold,
-                "points": len(sample.points if sample.nearest is None else sample.nearest),
+                "points": len(part.points),
                 "thinned_to": None if sample.nearest is None else len(sample.points),
-                "offset": offset(scan.points),
+                "offset": part.offset,
                 "seconds": clock.seconds(),
                 "trained_on": detector.config.trained_on,
             },
         )
-        _write_scores(output / name, scan, sample, prediction, detector.config.score_range)
+        _write_scores(output / name, part, sample, prediction, detector.config.score_range)
         rows.append(sample_row({"name": name}, sample, views, tokens, prediction, detector.config.threshold))
         extents.append(np.ptp(sample.points.astype(np.float64), axis=0))
 
@@ -158,8 +159,10 @@ def check_dataset(
         params: how a scan becomes a sample.
 
     Raises:
-        InputError: when the data set cannot be listed.
+        InputError: when the data set cannot be listed, or ``output`` would replace anything but an earlier table.
     """
+    if output is not None:
+        check_problems_file(output)
     checked = check_all(root, dataset, params=params)
     if output is not None:
         write_csv(output, checked.problems)
@@ -285,8 +288,7 @@ def _predict_index(
             except Exception as error:  # one broken scan never stops a batch
                 problems[name] = checks.named(unexpected(name, error), check)
                 continue
-            alike = (checks.fingerprint(scan), name, identity["scan_path"], identity["label"])
-            if own and not duplicates.add(*alike):
+            if own and not duplicates.add(checks.fingerprint(scan), name, identity["scan_path"], identity["label"]):
                 continue
             samples.add(name, sample)
             predictions.add(name, prediction)
@@ -345,27 +347,24 @@ def _rejected_table(rejected: Sequence[GsclipError]) -> pd.DataFrame:
 
 
 def _write_scores(
-    path: Path, scan: Scan, sample: Sample, prediction: Prediction, span: tuple[float, float]
+    path: Path, part: PartPoints, sample: Sample, prediction: Prediction, span: tuple[float, float]
 ) -> None:
     """Write ``<path>.ply`` (points, colours, scores) and ``<path>.npz``, both of all points of the part.
 
-    Arrays of the latter: ``points`` (m, 3) float32, ``point_scores`` (m,), ``rows`` (m,) int64 of the points in the
-    scan (see :func:`~gsclip.data.preparation.part_rows`) and ``offset`` (3,) float64, which was taken from their
-    coordinates; of an organised scan also ``pixels`` (m, 2) and ``grid`` (h, w).
+    Arrays of the latter: those of :class:`~gsclip.data.preparation.PartPoints` and ``point_scores`` (m,); of an
+    organised scan also ``pixels`` (m, 2) and ``grid`` (h, w).
     """
     import open3d
 
-    points, scores = part_points(scan, sample), sample.spread(prediction.point_scores)
+    scores = sample.spread(prediction.point_scores)
     tensor = open3d.core.Tensor.from_numpy
-    cloud = open3d.t.geometry.PointCloud(tensor(points))
+    cloud = open3d.t.geometry.PointCloud(tensor(part.points))
     cloud.point.colors = tensor(np.ascontiguousarray(colours(scores, span)))
     cloud.point.score = tensor(np.ascontiguousarray(scores[:, None], dtype=np.float32))
     with atomic_path(path.with_name(path.name + ".ply")) as temporary:
         if not open3d.t.io.write_point_cloud(temporary, cloud):
             raise InputError(path, "the cloud could not be written", "is there space left on the disk?")
-    arrays = {
-        "points": points, "point_scores": scores, "rows": part_rows(scan, sample), "offset": offset(scan.points)
-    }  # fmt: skip
+    arrays = {"points": part.points, "point_scores": scores, "rows": part.rows, "offset": part.offset}
     if sample.pixels is not None:
         arrays |= {"pixels": sample.pixels, "grid": np.array(sample.grid)}
     with atomic_path(path.with_name(path.name + ".npz")) as temporary:

@@ -7,21 +7,23 @@ import json
 import os
 import re
 import zipfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
+from gsclip.data.checks import REJECTED_COLUMNS
 from gsclip.data.companions import Companions, companions
 from gsclip.data.depth_images import find_camera_file
 from gsclip.data.preparing import REJECTED_FILE
 from gsclip.data.scan_files import DEPTH_IMAGES
 from gsclip.errors import InputError
-from gsclip.monitoring.rows import SAMPLES_FILE
+from gsclip.monitoring.rows import SAMPLE_COLUMNS, SAMPLES_FILE
 
 SCORE_EXTENSIONS = (".json", ".ply", ".npz")  # of the results of one scan
 VIEWS_FILE = "views.npz"
 
 _OF_VIEWS = re.compile(r"(rendered|depth)_\d+\.png|" + re.escape(VIEWS_FILE))
+_OF_TABLE = 8  # columns of samples that tell the table
 _MAX_HEAD = 4096  # bytes that tell a result
 _PROPERTIES = b"".join(
     b"property %s\n" % name
@@ -67,6 +69,16 @@ def check_rendered_results(scans: Mapping[str, Path], output: Path) -> None:
         _check_folder(folder)
 
 
+def check_problems_file(path: Path) -> None:
+    """Refuse to write the problems of a check where they would take the place of something else.
+
+    Raises:
+        InputError: when the path is taken by anything but such a table.
+    """
+    if os.path.lexists(path) and not (os.path.isfile(path) and _has_columns(path, REJECTED_COLUMNS)):
+        raise InputError(path, "is no table of problems of an earlier call, which would be replaced", _REMEDY_FOREIGN)
+
+
 def _folders_above(scans: Iterable[Path]) -> dict[Path, Path]:
     """One of the scans that each folder holds, by the folder's real path, at any depth."""
     return {folder: scan for scan in scans for folder in Path(os.path.realpath(scan)).parents}
@@ -79,7 +91,7 @@ def _check_files(results: Iterable[Path], scans: Iterable[Path]) -> None:
         what = inputs.get(os.path.realpath(path))
         if what is not None:
             raise InputError(path, f"is {what}, and a result would replace it", _REMEDY)
-        if not _is_result(path):
+        if not is_result(path):
             raise InputError(path, "is no result of an earlier call, and one would replace it", _REMEDY_FOREIGN)
 
 
@@ -113,17 +125,19 @@ def _check_folder(folder: Path) -> None:
     except OSError as error:
         raise InputError(folder, f"cannot be looked into ({error.strerror})", _REMEDY_FOREIGN) from error
     foreign = [name for name in names if not _OF_VIEWS.fullmatch(name) or not os.path.isfile(folder / name)]
-    if names and not foreign and not _is_result(folder / VIEWS_FILE):  # then the images are someone else's
+    if names and not foreign and not is_result(folder / VIEWS_FILE):  # then the images are someone else's
         foreign = names
     if foreign:
         problem = f"is no result of an earlier call, and those of this one would replace the folder {folder}"
         raise InputError(folder / foreign[0], problem, _REMEDY_FOREIGN)
 
 
-def _is_result(path: Path) -> bool:
-    """Whether a file holds what `gsclip score` or `render` writes to one of this extension; never an error."""
+def is_result(path: Path) -> bool:
+    """Whether a file is one that `gsclip score` or `render` writes, by its name or what it holds; never an error."""
     if not os.path.isfile(path):
         return False
+    if path.suffix == ".png":
+        return _OF_VIEWS.fullmatch(path.name) is not None
     try:
         return _CONTENTS[path.suffix](path)
     except Exception:  # of decoders, archives and permissions: it cannot be told, so it is none
@@ -150,9 +164,16 @@ def _is_archive(path: Path) -> bool:
 
 
 def _is_table(path: Path) -> bool:
-    with path.open(encoding="utf-8") as file:
-        columns = set(next(csv.reader([file.readline(_MAX_HEAD)])))
-    return {"name", "problem" if path.name == REJECTED_FILE else "object_score"} <= columns
+    return _has_columns(path, REJECTED_COLUMNS if path.name == REJECTED_FILE else SAMPLE_COLUMNS[:_OF_TABLE])
+
+
+def _has_columns(path: Path, columns: Sequence[str]) -> bool:
+    """Whether a file is a table whose first columns are these; never an error."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            return next(csv.reader([file.readline(_MAX_HEAD)]))[: len(columns)] == list(columns)
+    except (OSError, ValueError, csv.Error, StopIteration):
+        return False
 
 
 _CONTENTS: Mapping[str, Callable[[Path], bool]] = MappingProxyType(

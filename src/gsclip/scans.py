@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -12,21 +11,21 @@ from pathlib import Path
 from gsclip.data import layout
 from gsclip.data.companions import is_companion, pictures
 from gsclip.data.preparing import REJECTED_FILE
-from gsclip.data.scan_files import SCAN_EXTENSIONS, looks_like_scan
-from gsclip.errors import InputError, printable
+from gsclip.data.scan_files import SCAN_EXTENSIONS, is_named_as_scan, looks_like_scan
+from gsclip.errors import InputError
+from gsclip.results import is_result
 
 _KNOWN = f"known are {', '.join(SCAN_EXTENSIONS)}, and .png with a camera file"
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass
 class _Found:
-    """What lies below a folder: scans, pictures of scans, links to folders."""
+    """What lies below a folder: scans, pictures of scans, links to folders, scans in the folder of the results."""
 
     scans: list[Path] = field(default_factory=list)
     pictures: list[Path] = field(default_factory=list)
     links: list[Path] = field(default_factory=list)
+    among_results: list[Path] = field(default_factory=list)
 
 
 def find_scans(paths: Sequence[Path], output: Path | None = None) -> dict[str, Path]:
@@ -37,8 +36,8 @@ def find_scans(paths: Sequence[Path], output: Path | None = None) -> dict[str, P
     Args:
         paths: files, or folders that are searched for files named as scans, whether or not they can be read.
         output: folder of the results; what lies in it is no scan, nor are hidden files, masks and colour images of
-            scans (:mod:`gsclip.data.companions`), and pictures called as a scan beside them. Pictures, links to folders
-            and folders that cannot be looked into are warned of.
+            scans (:mod:`gsclip.data.companions`), and pictures called as a scan beside them. Pictures, links to
+            folders, folders that cannot be looked into, and what seems a scan among the results are warned of.
 
     Raises:
         InputError: when a folder cannot be read, holds no scan, or lies in that of the results.
@@ -56,18 +55,14 @@ def _in_folder(folder: Path, output: Path | None) -> list[Path]:
     if _lies_in(folder, results):
         problem = f"is searched for scans, and the results would go to {output}, which holds it or is the same"
         raise InputError(folder, problem, "choose another --output")
-    try:
-        next(folder.iterdir(), None)
-    except OSError as error:
-        raise InputError(folder, f"the folder cannot be read ({error.strerror})", "check its permissions") from error
+    layout.check_open(folder)
     found = _search(folder, results)
     for paths, problem in (
         (sorted(found.pictures), "pictures have the name of a scan beside them and no camera file"),
         (sorted(found.links), "links to folders are not followed"),
+        (sorted(found.among_results), "scans lie in the folder of the results"),
     ):
-        if paths:
-            names = layout.listed(paths, folder)
-            _log.warning("%s: %d %s, left out: %s", printable(folder), len(paths), problem, names)
+        layout.warn_of_left_out(paths, problem, folder)
     if not found.scans:
         raise InputError(folder, "the folder holds no scans", _KNOWN)
     return sorted(found.scans)
@@ -77,9 +72,12 @@ def _search(root: Path, results: Path | None) -> _Found:
     """Everything below a folder but for what lies in the folder of the results; links to folders are not followed."""
     found, pending = _Found(), [root]
     while pending:
-        entries = [path for path in layout.entries(pending.pop()) if not _lies_in(path, results)]
+        entries = layout.entries(pending.pop())
+        found.among_results += [scan for path in entries if _lies_in(path, results) for scan in _no_results(path)]
+        entries = [path for path in entries if not _lies_in(path, results)]
         folders = {path for path in entries if layout.is_folder(path)}
-        scans = [path for path in entries if _is_named(path, path in folders) and not is_companion(path)]
+        named = (path for path in entries if is_named_as_scan(path, folder=path in folders))
+        scans = [path for path in named if not is_companion(path)]
         shown = pictures(scans)
         found.pictures += shown
         found.scans += [path for path in scans if path not in shown]
@@ -91,9 +89,13 @@ def _search(root: Path, results: Path | None) -> _Found:
     return found
 
 
-def _is_named(path: Path, folder: bool) -> bool:
-    """Whether it is named as a scan; a folder that is has to be told, unless it has an extension of pictures."""
-    return path.suffix.lower() in SCAN_EXTENSIONS if folder else looks_like_scan(path)
+def _no_results(path: Path) -> list[Path]:
+    """Files at or below a path that are named as scans and that no earlier call wrote; links are not followed."""
+    folder = layout.is_folder(path)
+    if folder and path.is_symlink():
+        return []
+    files = layout.files_below(path) if folder else [path]
+    return [file for file in files if looks_like_scan(file) and not is_companion(file) and not is_result(file)]
 
 
 def _lies_in(path: Path, results: Path | None) -> bool:

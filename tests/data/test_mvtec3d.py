@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import tifffile
 from PIL import Image
+from tests.unreadable import refuse
 
 from gsclip.data import preparing
 from gsclip.data.mvtec3d import mvtec_3d_ad_index, read_row
@@ -184,18 +185,6 @@ def test_masks_and_images_without_a_scan_are_warned_of(root, kind, caplog):
     assert mvtec_3d_ad_index(root).equals(before)
     names = ", ".join(f"{kind}/{number:03d}.png" for number in range(7, 17))
     assert caplog.messages == [f"{folder}: images or masks without a scan, left out: {names} and 3 more"]
-
-
-def refuse(monkeypatch, refused, method):
-    """As for a user without permission; the tests may run as the superuser, who has it."""
-    original = getattr(Path, method)
-
-    def guarded(path, *arguments):
-        if path in refused:
-            raise PermissionError(13, "Permission denied", str(path))
-        return original(path, *arguments)
-
-    monkeypatch.setattr(Path, method, guarded)
 
 
 @pytest.mark.parametrize("method", ["iterdir", "is_dir"])

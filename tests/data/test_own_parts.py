@@ -3,7 +3,6 @@
 import contextlib
 import json
 import tracemalloc
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,6 +23,7 @@ from tests.data.scan_corpus import (
     tiff,
     write_camera,
 )
+from tests.unreadable import refuse
 
 from gsclip.data.datasets import DATASETS
 from gsclip.data.masks import read_scan_mask
@@ -708,14 +708,7 @@ def test_a_folder_that_cannot_be_looked_into_is_one_warning(tmp_path, monkeypatc
     for place in ("nut/good/a.ply", "nut/hole/b.ply", "lid/good/c.ply", "lid/good/masks/c.npy"):
         write(tmp_path / place)
     closed = [tmp_path / "nut" / "hole", tmp_path / "lid" / "good" / "masks"]
-    original = getattr(Path, method)
-
-    def guarded(path, *arguments):
-        if path in closed:
-            raise PermissionError(13, "Permission denied", str(path))
-        return original(path, *arguments)
-
-    monkeypatch.setattr(Path, method, guarded)
+    refuse(monkeypatch, closed, method)
     for _ in range(2):
         caplog.clear()
         assert set(found_in(tmp_path)) == {"nut/good/a.ply", "lid/good/c.ply"}
@@ -726,10 +719,7 @@ def test_a_folder_that_cannot_be_looked_into_is_one_warning(tmp_path, monkeypatc
 
 
 def test_a_root_that_cannot_be_looked_into_is_an_error(tmp_path, monkeypatch):
-    def refuse(path):
-        raise PermissionError(13, "Permission denied", str(path))
-
-    monkeypatch.setattr(Path, "iterdir", refuse)
+    refuse(monkeypatch, [tmp_path])
     assert "the folder cannot be read (Permission denied)" in refusal(own_parts_index, tmp_path)
 
 

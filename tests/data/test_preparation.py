@@ -246,7 +246,7 @@ def test_a_plate_with_the_noise_of_a_sensor_is_accepted():
 def test_nothing_of_the_table_is_left_in_a_real_sample():
     from gsclip.data.mvtec3d import mvtec_3d_ad_index, read_row
 
-    index = mvtec_3d_ad_index(REAL_DATA, ["cable_gland"]).set_index("name")
+    index = mvtec_3d_ad_index(REAL_DATA, ["cable_gland"]).set_index("name", drop=False)
     name = "cable_gland/test/thread/000"
     sample = prepare_sample(read_row(REAL_DATA, index.loc[name]), name)
     assert 22_500 < len(sample.points) < 27_500

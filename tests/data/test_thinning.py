@@ -154,7 +154,7 @@ def test_every_point_of_the_scan_keeps_its_own_ground_truth():
     np.testing.assert_array_equal(sample.scan_mask, truth)
     assert sample.mask[sample.nearest[truth]].all()
     assert sample.mask.sum() < 2 * truth.mean() * LIMIT
-    np.testing.assert_array_equal(part_points(scan_of(points), sample), points)
+    np.testing.assert_array_equal(part_points(scan_of(points), sample).points, points)
 
 
 def test_a_defect_of_one_point_is_not_lost():

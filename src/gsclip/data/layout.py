@@ -119,6 +119,13 @@ def warn_of_orphans(orphans: Iterable[Path], kind: str, top: Path | None = None)
         _log.warning("%s: %s without a scan, left out: %s", printable(top), kind, listed(paths, top))
 
 
+def warn_of_left_out(paths: Sequence[Path], problem: str, top: Path) -> None:
+    """Log one warning that names paths below ``top`` that are left out, and why; none where there are none."""
+    if paths:
+        names = listed(paths, top)
+        _log.warning("%s: %d %s, left out: %s", printable(top), len(paths), problem, names)
+
+
 def listed(paths: Sequence[Path], top: Path) -> str:
     """Up to :data:`MAX_NAMES` paths relative to ``top``, which they lie below, and how many more there are."""
     names = ", ".join(printable(path.relative_to(top).as_posix()) for path in paths[:MAX_NAMES])
@@ -224,6 +231,25 @@ def entries(parent: Path) -> list[Path]:
     except OSError as error:
         _pass_over(parent, error)
         return []
+
+
+def check_open(folder: Path) -> None:
+    """Raise InputError where a folder cannot be looked into."""
+    try:
+        next(folder.iterdir(), None)
+    except OSError as error:
+        raise InputError(folder, f"the folder cannot be read ({error.strerror})", "check its permissions") from error
+
+
+def files_below(folder: Path) -> Iterator[Path]:
+    """Files in a folder and in those below it, as :func:`entries` gives them; links to folders are not followed."""
+    pending = [folder]
+    while pending:
+        for path in entries(pending.pop()):
+            if not is_folder(path):
+                yield path
+            elif not path.is_symlink():
+                pending.append(path)
 
 
 def is_folder(path: Path) -> bool:

@@ -201,9 +201,7 @@ def _warn_of_unnamed(root: Path, table_file: Path, rows: Sequence[dict[str, str]
     """Log one warning of the scans below the folder that the table names neither as scans nor as masks."""
     named = {posixpath.normpath(mask_file(row[key])) for row in rows for key in ("scan_path", "mask_path") if row[key]}
     unnamed = [path for path in find_scans(root) if layout.relative(path, root) not in named]
-    if unnamed:
-        problem = f"scans are not named in {table_file.name}, left out"
-        _log.warning("%s: %d %s: %s", printable(root), len(unnamed), problem, layout.listed(unnamed, root))
+    layout.warn_of_left_out(unnamed, f"scans are not named in {table_file.name}", root)
 
 
 def _is_mvtec_3d_ad(rows: Sequence[dict[str, str]], categories: Sequence[str]) -> bool:

@@ -14,25 +14,22 @@ none                                                        holds a category in 
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
 from gsclip.data import layout
-from gsclip.data.companions import COLOR_FOLDERS, MASK_FOLDERS, SCAN_FOLDER, companions, scan_stem
+from gsclip.data.companions import COLOR_FOLDERS, MASK_FOLDERS, SCAN_FOLDER, companions, pictures, scan_stem
 from gsclip.data.masks import MASK_EXTENSIONS
-from gsclip.data.scan_files import DEPTH_IMAGES, SCAN_EXTENSIONS, is_scan_file, looks_like_scan
-from gsclip.errors import InputError, printable
+from gsclip.data.scan_files import is_named_as_scan, looks_like_scan
+from gsclip.errors import InputError
 
 GOOD = "good"
 GOOD_WORDS = (GOOD, "ok", "normal")
 SPLIT_WORDS: Mapping[str, str] = MappingProxyType(
     {"train": "train", "validation": "validation", "val": "validation", "test": "test"}
 )
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -60,10 +57,7 @@ def folder_rows(root: Path, unnamed: str) -> list[dict[str, str]]:
             lies where kinds of defect are divided further.
     """
     layout.start_listing()
-    try:
-        next(root.iterdir(), None)
-    except OSError as error:
-        raise InputError(root, f"the folder cannot be read ({error.strerror})", "check its permissions") from error
+    layout.check_open(root)
     found = _search(root)
     one_category = _is_category(root, [scan.relative_to(root).parts for scan, _, _ in found.scans])
     rows, loose = [], []
@@ -151,16 +145,16 @@ def _search(root: Path) -> _Found:
         entries = layout.entries(folder)
         folders = {path for path in entries if layout.is_folder(path)}
         scans = [path for path in entries if _is_scan(path, path in folders)]
-        pictures = _pictures(scans)
-        found.pictures += pictures
-        scans = [path for path in scans if path not in pictures]
+        shown = pictures(scans)
+        found.pictures += shown
+        scans = [path for path in scans if path not in shown]
         _add_scans(found, folder, scans, root)
         found.companions |= {path for path in set(entries) - folders if scan_stem(path) is not None}
         beside = bool(scans) or any(path.name.lower() == SCAN_FOLDER for path in folders)
         for path in sorted(folders.difference(scans)):
             name = path.name.lower()
             if (name in MASK_FOLDERS and (beside or folder != root)) or (name in COLOR_FOLDERS and beside):
-                found.companions |= set(_files_below(path))
+                found.companions |= {file for file in layout.files_below(path) if _may_be_companion(file)}
             elif path.is_symlink() and folder != root:
                 found.links.append(path)
             else:
@@ -169,19 +163,7 @@ def _search(root: Path) -> _Found:
 
 
 def _is_scan(path: Path, folder: bool) -> bool:
-    """Whether it is named as a scan; a folder that is has to be told, unless it has an extension of pictures."""
-    named = path.suffix.lower() in SCAN_EXTENSIONS if folder else looks_like_scan(path)
-    return named and scan_stem(path) is None
-
-
-def _pictures(scans: Sequence[Path]) -> list[Path]:
-    """Photographs and previews: images without a camera file that are called as a scan beside them."""
-    stems = {path.stem.lower() for path in scans if path.suffix.lower() not in DEPTH_IMAGES}
-    return [
-        path
-        for path in scans
-        if path.suffix.lower() in DEPTH_IMAGES and path.stem.lower() in stems and not is_scan_file(path)
-    ]
+    return is_named_as_scan(path, folder=folder) and scan_stem(path) is None
 
 
 def _add_scans(found: _Found, folder: Path, scans: Sequence[Path], root: Path) -> None:
@@ -190,16 +172,8 @@ def _add_scans(found: _Found, folder: Path, scans: Sequence[Path], root: Path) -
         found.scans += [(scan, near.mask_of(scan), near.colors_of(scan)) for scan in scans]
 
 
-def _files_below(folder: Path) -> list[Path]:
-    """Files that may be scans, masks or colours; links to folders are not followed."""
-    files, pending = [], [folder]
-    while pending:
-        for path in layout.entries(pending.pop()):
-            if layout.is_folder(path):
-                pending += [] if path.is_symlink() else [path]
-            elif looks_like_scan(path) or path.suffix.lower() in MASK_EXTENSIONS:
-                files.append(path)
-    return files
+def _may_be_companion(path: Path) -> bool:
+    return looks_like_scan(path) or path.suffix.lower() in MASK_EXTENSIONS
 
 
 def _warn(root: Path, found: _Found, loose: Sequence[Path]) -> None:
@@ -210,5 +184,4 @@ def _warn(root: Path, found: _Found, loose: Sequence[Path]) -> None:
         (sorted(found.pictures), "pictures have the name of a scan beside them and no camera file"),
         (sorted(found.links), "links to folders are not followed"),
     ):
-        if paths:
-            _log.warning("%s: %d %s, left out: %s", printable(root), len(paths), problem, layout.listed(paths, root))
+        layout.warn_of_left_out(paths, problem, root)

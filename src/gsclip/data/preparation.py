@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import NamedTuple
 
 import numpy as np
 
@@ -93,32 +94,38 @@ def prepare_sample(
     )
 
 
-def part_points(scan: Scan, sample: Sample) -> np.ndarray:
-    """(m, 3) float32 points of the scan that belong to the part, in the order of :meth:`Sample.spread`.
+class PartPoints(NamedTuple):
+    """The points of a scan that belong to the part, in the order of :meth:`Sample.spread`.
+
+    Attributes:
+        points: (m, 3) float32.
+        rows: (m,) int64 row of each among all points of the scan, missing ones counted; of an organised scan (h, w, 3)
+            that of its points one after the other: ``row * w + column``.
+        offset: (3,) float64, which was taken from the coordinates.
+    """
+
+    points: np.ndarray
+    rows: np.ndarray
+    offset: np.ndarray
+
+
+def part_points(scan: Scan, sample: Sample) -> PartPoints:
+    """Find the points of the part.
 
     Args:
-        scan: unorganised where the sample was thinned.
+        scan: as it was read; unorganised where the sample was thinned.
         sample: of this scan, prepared without a pose.
     """
-    return sample.points if sample.nearest is None else _near_origin(scan.points)[part_rows(scan, sample)]
-
-
-def part_rows(scan: Scan, sample: Sample) -> np.ndarray:
-    """(m,) int64 row of each of the :func:`part_points` among all points of the scan, missing ones counted.
-
-    Of an organised scan (h, w, 3) the row is that of its points one after the other: ``row * w + column``.
-
-    Args:
-        scan: as it was read.
-        sample: of this scan.
-    """
+    taken = _offset(scan.points)
     if sample.pixels is not None:
         row, column = sample.pixels.astype(np.int64).T
-        return row * scan.points.shape[1] + column
-    return np.flatnonzero(np.isfinite(_near_origin(scan.points)).all(axis=1))
+        return PartPoints(sample.points, row * scan.points.shape[1] + column, taken)
+    scanned = _moved(scan.points, taken)
+    rows = np.flatnonzero(np.isfinite(scanned).all(axis=1))
+    return PartPoints(sample.points if sample.nearest is None else scanned[rows], rows, taken)
 
 
-def offset(points: np.ndarray) -> np.ndarray:
+def _offset(points: np.ndarray) -> np.ndarray:
     """(3,) float64: what :func:`prepare_sample` takes from the coordinates (..., 3) of a scan; zeros near its origin.
 
     Centre and size are medians of the finite points: a stray point far off changes neither.
@@ -172,9 +179,12 @@ def _near_origin(points: np.ndarray) -> np.ndarray:
     In float64 the median of float32 numbers and the differences from it are exact: the result is the same for every
     place far away.
     """
-    moved = offset(points)
-    if moved.any():
-        return (points.astype(np.float64) - moved).astype(np.float32)
+    return _moved(points, _offset(points))
+
+
+def _moved(points: np.ndarray, offset: np.ndarray) -> np.ndarray:
+    if offset.any():
+        return (points.astype(np.float64) - offset).astype(np.float32)
     return points.astype(np.float32, copy=False)
 
 

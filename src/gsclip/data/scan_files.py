@@ -78,6 +78,16 @@ def looks_like_scan(path: Path) -> bool:
     return path.suffix.lower() in NAMED_AS_SCANS
 
 
+def is_named_as_scan(path: Path, *, folder: bool) -> bool:
+    """Like :func:`looks_like_scan`; a folder that is named so has to be told, unless it has an extension of pictures.
+
+    Args:
+        path: of a file or a folder.
+        folder: which one it is.
+    """
+    return path.suffix.lower() in SCAN_EXTENSIONS if folder else looks_like_scan(path)
+
+
 def read_scan(path: str | Path) -> Scan:
     """Read one scan.
 

@@ -53,7 +53,7 @@ def _data_set(view: str, params: Params, backbone: Backbone, work: Path) -> Enco
 
 def choose(folder: Path, count: int) -> list[Path]:
     """At most ``count`` meshes of a folder, spread evenly over all in the order of their paths."""
-    found = find_sources(folder, folder / "no output")
+    found = find_sources(folder)
     places = np.unique(np.linspace(0, len(found) - 1, count).round().astype(int))
     return [found[place] for place in places]
 

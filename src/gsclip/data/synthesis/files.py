@@ -296,17 +296,18 @@ def splits_of(folder: Path, sources: Sequence[Path], settings: Settings) -> list
     return [CALIBRATION_SPLIT if step < following else settings.split for step, following in pairwise(steps)]
 
 
-def find_sources(folder: Path, output: Path) -> list[Path]:
+def find_sources(folder: Path, output: Path | None = None) -> list[Path]:
     """Files of a folder that are named as scans, sorted.
 
-    Hidden ones, those in the output, and masks and colour images of scans (:mod:`gsclip.data.companions`) are left out.
+    Hidden ones, those in the output, if there is one, and masks and colour images of scans
+    (:mod:`gsclip.data.companions`) are left out.
 
     Raises:
         InputError: when the folder is missing or holds none.
     """
     if not folder.is_dir():
         raise InputError(folder, "folder of good parts not found", "name the folder that holds meshes or scans")
-    inside = output.resolve()
+    inside = output.resolve() if output else None
     found = sorted(
         path
         for path in folder.rglob("*")
@@ -314,7 +315,7 @@ def find_sources(folder: Path, output: Path) -> list[Path]:
         and not path.is_dir()
         and is_scan_file(path)
         and not is_companion(path)
-        and not path.resolve().is_relative_to(inside)
+        and not (inside and path.resolve().is_relative_to(inside))
     )
     if not found:
         raise InputError(folder, "the folder holds no meshes or scans", "see docs/data.md for the kinds of files")
