@@ -41,6 +41,9 @@ TINY = BackboneTraining(
     ridged_pairs=1,
     pair_epochs=1,
     ranked_epochs=1,
+    wide_pairs=1,
+    wide_ridged_pairs=1,
+    wide_epochs=1,
     pair_views=2,
     batch_size=4,
     crop=4,
@@ -176,8 +179,8 @@ def test_ground_truth_lies_on_damaged_parts_alone(views):
 def test_weights_are_installed_with_their_checksum_and_load(tmp_path, monkeypatch):
     weights = train_backbone(tmp_path / "work", TINY)
     curve = pd.read_csv(tmp_path / "work" / "curve.csv")
-    assert list(curve["part_of_training"]) == ["single", "single", "pairs", "ranked"]
-    assert list(curve["epoch"]) == [1, 2, 1, 1]
+    assert list(curve["part_of_training"]) == ["single", "single", "pairs", "ranked", "wide"]
+    assert list(curve["epoch"]) == [1, 2, 1, 1, 1]
     target = tmp_path / "embedded"
     target.mkdir()
     shutil.copy(embedded_folder() / "config.json", target)

@@ -21,6 +21,7 @@ import logging
 import math
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,6 +66,8 @@ HIGHEST_PATCHES = 4
 RIDGED = ("flange_bolt", "stepped_shaft", "collet", "bottle", "turned_mix", "tapered_rod")
 RIDGED_SPLIT = "validation"  # parts of their own
 PAIR_SPLIT = "test"  # likewise
+WIDE_SPLIT = "validation"  # of the pairs that the last part adds, under another seed
+LATE = ("printed_part", "vessel")  # families that were made last: only the last part of the training sees them
 FLAWLESS = "-flawless"  # ends the name of a damaged view's twin
 DAMAGED = 0.1  # share of damaged pixels from which a patch is a place to crop at, and a view damaged
 
@@ -98,6 +101,10 @@ class BackboneTraining:
         pair_learning_rate: peak for the pairs; it falls by a cosine to zero.
         ranked_epochs: further passes over the pairs, in which the highest patches of both are compared, too.
         ranked_learning_rate: peak for them.
+        wide_pairs: as ``pairs``, of other parts and of the families :data:`LATE` as well, for the last part.
+        wide_ridged_pairs: as ``ridged_pairs``, for the last part.
+        wide_epochs: last passes, over all pairs.
+        wide_learning_rate: peak for them.
         mixed_precision: bfloat16 in the network, float32 in the losses; several times faster where the processor
             has instructions for it, and slower where it does not.
         seed: of data, initial weights, order and augmentation.
@@ -127,6 +134,10 @@ class BackboneTraining:
     pair_learning_rate: float = 5e-4
     ranked_epochs: int = 12
     ranked_learning_rate: float = 4e-4
+    wide_pairs: int = 50
+    wide_ridged_pairs: int = 30
+    wide_epochs: int = 4
+    wide_learning_rate: float = 4e-4
     mixed_precision: bool = True
     seed: int = 20
 
@@ -154,7 +165,7 @@ def training_index(settings: BackboneTraining) -> pd.DataFrame:
     """Scans of all epochs."""
     parts = [
         procedural_index([name], settings.samples * FAMILIES[name].weight, settings.seed, "train")
-        for name in categories("backbone")
+        for name in _early_families()
     ]
     return pd.concat(parts, ignore_index=True)
 
@@ -170,13 +181,31 @@ def ridged_index(settings: BackboneTraining) -> pd.DataFrame:
 
 def pair_index(settings: BackboneTraining) -> pd.DataFrame:
     """Damaged scans of the pairs."""
-    parts = [
-        procedural_index([name], settings.pairs * FAMILIES[name].weight, settings.seed, PAIR_SPLIT, good_share=0.0)
-        for name in categories("backbone")
-    ]
-    parts.append(
-        procedural_index(RIDGED, settings.ridged_pairs, settings.seed, PAIR_SPLIT, only="crushing", good_share=0.0)
+    return _pair_index(_early_families(), settings.pairs, settings.ridged_pairs, settings.seed, PAIR_SPLIT)
+
+
+def wide_pair_index(settings: BackboneTraining) -> pd.DataFrame:
+    """Damaged scans of the pairs that the last part adds."""
+    families = categories("backbone")
+    return _pair_index(
+        families, settings.wide_pairs, settings.wide_ridged_pairs, wide_settings(settings).seed, WIDE_SPLIT
     )
+
+
+def wide_settings(settings: BackboneTraining) -> BackboneTraining:
+    """What the pairs that the last part adds are generated with: another seed, hence other parts, poses and cameras."""
+    return dataclasses.replace(settings, seed=settings.seed + 1)
+
+
+def _early_families() -> list[str]:
+    return [name for name in categories("backbone") if name not in LATE]
+
+
+def _pair_index(families: Sequence[str], pairs: int, ridged_pairs: int, seed: int, split: str) -> pd.DataFrame:
+    parts = [
+        procedural_index([name], pairs * FAMILIES[name].weight, seed, split, good_share=0.0) for name in families
+    ]
+    parts.append(procedural_index(RIDGED, ridged_pairs, seed, split, only="crushing", good_share=0.0))
     return pd.concat(parts, ignore_index=True)
 
 
@@ -479,8 +508,8 @@ def train_backbone(folder: Path, settings: BackboneTraining) -> Path:
     clip = build_embedded().train()
     clip.load_state_dict({name: value.float() for name, value in load_file(first).items()})
     curves = {"single": pd.read_csv(first.with_suffix(".csv"))}
-    for name, ranked in (("pairs", False), ("ranked", True)):
-        curves[name] = _train_pairs(clip, folder, settings, key, ranked=ranked)
+    for part in _pair_parts(settings):
+        curves[part.name] = _train_pairs(clip, folder, settings, key, part)
     curve = pd.concat(curves, names=["part_of_training", "row"]).reset_index("part_of_training")
     write_csv(folder / "curve.csv", curve)
     weights = folder / "weights.safetensors"
@@ -524,21 +553,54 @@ def _train_first(clip: ClipModel, folder: Path, settings: BackboneTraining, key:
     _save(clip, target)
 
 
+@dataclass(frozen=True)
+class _PairPart:
+    """A part of the training on pairs.
+
+    Attributes:
+        name: of its checkpoint and of its rows in the learning curve.
+        epochs: passes over its pairs.
+        learning_rate: peak; it falls by a cosine to zero.
+        seed: of order and augmentation.
+        ranked: with the terms about the highest patches.
+        wide: with the pairs that the last part adds.
+    """
+
+    name: str
+    epochs: int
+    learning_rate: float
+    seed: int
+    ranked: bool = False
+    wide: bool = False
+
+
+def _pair_parts(settings: BackboneTraining) -> tuple[_PairPart, ...]:
+    return (
+        _PairPart("pairs", settings.pair_epochs, settings.pair_learning_rate, settings.seed + 1),
+        _PairPart("ranked", settings.ranked_epochs, settings.ranked_learning_rate, settings.seed + 2, ranked=True),
+        _PairPart("wide", settings.wide_epochs, settings.wide_learning_rate, settings.seed + 3, ranked=True, wide=True),
+    )
+
+
 def _train_pairs(
-    clip: ClipModel, folder: Path, settings: BackboneTraining, key: str, *, ranked: bool
+    clip: ClipModel, folder: Path, settings: BackboneTraining, key: str, part: _PairPart
 ) -> pd.DataFrame:
     """Go on with the pairs, without batch norms; return the learning curve."""
     clip.logit_scale.requires_grad_(False)
-    file = folder / f"pairs-{key}.h5"
-    if not file.is_file():
-        write_training_views(file, pair_index(settings), settings, int(clip.visual.image_size[0]), pairs=True)
-    with Pack(file, TrainingView) as pack:
-        names = [name for name in pack.names if not name.endswith(FLAWLESS)]
+    image_size = int(clip.visual.image_size[0])
+    sources = [("pairs", pair_index, settings)]
+    if part.wide:
+        sources.append(("wide", wide_pair_index, wide_settings(settings)))
+    files = [folder / f"{name}-{key}.h5" for name, *_ in sources]
+    for file, (_, index, generating) in zip(files, sources, strict=True):
+        if not file.is_file():
+            write_training_views(file, index(settings), generating, image_size, pairs=True)
+    with ExitStack() as stack:
+        packs = [stack.enter_context(Pack(file, TrainingView)) for file in files]
+        names = [name for pack in packs for name in pack.names if not name.endswith(FLAWLESS)]
         batch_size = max(1, settings.batch_size // 2)
-        rate = settings.ranked_learning_rate if ranked else settings.pair_learning_rate
-        epochs = settings.ranked_epochs if ranked else settings.pair_epochs
-        optimizer = _optimizer(clip, rate, settings)
-        steps = epochs * math.ceil(len(names) / batch_size)
+        optimizer = _optimizer(clip, part.learning_rate, settings)
+        steps = part.epochs * math.ceil(len(names) / batch_size)
         warm = max(1, steps // 40)
         scheduler = torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda step: min((step + 1) / warm, 0.5 * (1 + math.cos(math.pi * min(step, steps) / steps)))
@@ -547,11 +609,11 @@ def _train_pairs(
             {"clip": clip},
             optimizer,
             names,
-            _objective(clip, (pack,), settings, state_weight=RIDGED_STATE, pairs=True, ranked=ranked),
-            epochs=epochs,
+            _objective(clip, packs, settings, state_weight=RIDGED_STATE, pairs=True, ranked=part.ranked),
+            epochs=part.epochs,
             batch_size=batch_size,
-            seed=settings.seed + (2 if ranked else 1),
-            checkpoint=Checkpoint(folder, "ranked" if ranked else "pairs", key),
+            seed=part.seed,
+            checkpoint=Checkpoint(folder, part.name, key),
             scheduler=scheduler,
             clip_norm=1.0,
         )

@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 
-from gsclip.data.procedural import mixed, prismatic, soft, turned
+from gsclip.data.procedural import assembled, mixed, prismatic, soft, turned
 from gsclip.data.procedural.part import Part
 
 Role = Literal["backbone", "auxiliary", "test"]
@@ -59,6 +59,8 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
             Family("organic_body", "backbone", mixed.organic_body, "fruit", weight=2),
             Family("tapered_rod", "backbone", mixed.tapered_rod, "rod", weight=2),
             Family("textured_slab", "backbone", mixed.textured_slab, "patterned slab", weight=2),
+            Family("printed_part", "backbone", assembled.printed_part, "printed part", weight=4),
+            Family("vessel", "backbone", assembled.vessel, "vessel", weight=3),
             Family("castle_nut", "auxiliary", turned.castle_nut, "castle nut"),
             Family("vase", "auxiliary", turned.vase, "vase"),
             Family("biscuit", "auxiliary", soft.biscuit, "biscuit"),
