@@ -96,7 +96,8 @@ def test_the_preset_is_the_papers_configuration():
     assert (stage2.depth_stream, stage2.lora_rank, stage2.lora_alpha, stage2.lora_dropout) == (True, 8, 16, 0.1)
     assert (stage2.epochs, stage2.learning_rate, stage2.lora_learning_rate_factor) == (10, 5e-4, 0.1)
     assert (stage2.consistency_weight, stage2.precision) == (0.3, "float32")
-    assert (predict.smoothing, predict.map_weight, predict.rgb) == (4, 0.5, False)
+    assert (predict.smoothing, predict.map_weight, predict.map_score) == (4, 0.5, "highest_point")
+    assert not predict.rgb
 
 
 @pytest.mark.parametrize("term", TERMS)

@@ -346,6 +346,7 @@ def test_objects_of_a_batch_get_the_scores_that_they_get_alone(backbone, parts, 
             text[place],
             smoothing=predict.smoothing,
             map_weight=predict.map_weight,
+            map_score=predict.map_score,
         )
         assert together.object_score == pytest.approx(alone[index].object_score, abs=1e-5)
         np.testing.assert_allclose(together.point_scores, alone[index].point_scores, rtol=0, atol=1e-5)

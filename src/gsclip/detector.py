@@ -252,6 +252,7 @@ class Detector:
             self.text_features(grouping or self.group(sample)),
             smoothing=self.config.predict.smoothing,
             map_weight=self.config.predict.map_weight,
+            map_score=self.config.predict.map_score,
             color_tokens=self.color_tokens(views),
         )
 

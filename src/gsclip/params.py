@@ -145,7 +145,10 @@ class PredictParams(_Group):
     """From maps to scores."""
 
     smoothing: float = Field(ge=0, description="sigma in pixels of the organised grid, or in point spacings")
-    map_weight: float = Field(ge=0, le=1, description="share of the highest point score in the object score")
+    map_weight: float = Field(ge=0, le=1, description="share of the maps in the object score; the views have the rest")
+    map_score: Literal["highest_point", "highest_patches"] = Field(
+        "highest_point", description="what the maps give: the paper's highest point, or the views' highest patches"
+    )
     rgb: bool = Field(description="the scan's colours as one more view, where it has them (multimodal scores)")
 
 

@@ -49,6 +49,16 @@ def test_object_score_is_the_weighted_highest_point_and_mean_view(sample, views)
         assert prediction.object_score == pytest.approx(expected, abs=1e-5)
 
 
+def test_the_maps_may_count_by_the_highest_patches_of_each_view(sample, views):
+    tokens, prompts = tokens_and_prompts()
+    prediction = score_views(
+        sample, views, tokens, prompts, smoothing=1.0, map_weight=0.25, map_score="highest_patches"
+    )
+    highest = [np.mean(sorted(view.ravel())[-4:]) for view in prediction.view_maps]
+    expected = 0.25 * np.mean(highest) + 0.75 * prediction.view_probabilities.mean()
+    assert prediction.object_score == pytest.approx(expected, abs=1e-6)
+
+
 def test_scores_are_probabilities_for_every_point_in_its_order(sample, views):
     tokens, prompts = tokens_and_prompts()
     prediction = score_views(sample, views, tokens, prompts, smoothing=1.0, map_weight=0.5)

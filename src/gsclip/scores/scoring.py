@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 import torch
@@ -18,6 +19,9 @@ from gsclip.scores.similarity import class_logits, enlarge_maps, patch_maps
 from gsclip.scores.smoothing import smooth_scores
 from gsclip.views.views import Views
 
+MapScore = Literal["highest_point", "highest_patches"]
+HIGHEST_PATCHES = 4  # of each view, whose mean is the view's share of ``highest_patches``
+
 
 @torch.no_grad()
 def score_views(
@@ -28,6 +32,7 @@ def score_views(
     *,
     smoothing: float,
     map_weight: float,
+    map_score: MapScore = "highest_point",
     color_tokens: Float[Tensor, "1 t d"] | None = None,
 ) -> Prediction:
     """Score one object.
@@ -38,37 +43,54 @@ def score_views(
         tokens: G of every view, class token first.
         prompts: normal and abnormal text feature of this object.
         smoothing: see :func:`~gsclip.scores.smoothing.smooth_scores`.
-        map_weight: weight of the highest point score in the object score; the rest goes to the mean of the views
-            (0.5 in the paper).
+        map_weight: weight of the maps in the object score; the rest goes to the mean of the views (0.5 in the paper).
+        map_score: what the maps say of the object: ``highest_point``, the highest point score (the paper's), or
+            ``highest_patches``, the mean of the :data:`HIGHEST_PATCHES` highest patches of each view, averaged over
+            the views. A maximum over thousands of points is that of the noise where there is no defect.
         color_tokens: tokens of the picture that the first camera sees in the scan's own colours, class token first.
             With them the scores are multimodal: point scores are the mean of those of all views and of this
             picture, which also counts as one more view in the object score.
     """
     if color_tokens is not None:
         geometry, color = (
-            score_views(sample, seen, view_tokens, prompts, smoothing=smoothing, map_weight=map_weight)
+            score_views(
+                sample, seen, view_tokens, prompts, smoothing=smoothing, map_weight=map_weight, map_score=map_score
+            )
             for seen, view_tokens in ((views, tokens), (_first(views), color_tokens))
         )
-        return combine(geometry, color, map_weight)
+        return combine(geometry, color, map_weight, map_score)
     probabilities = class_logits(tokens[None], prompts[None]).softmax(-1)
-    view_probabilities = probabilities[0, :, 0, ABNORMAL]
+    view_probabilities = probabilities[0, :, 0, ABNORMAL].numpy()
     view_maps = patch_maps(probabilities[:, :, 1:])[0, :, ABNORMAL]
     scores = score_points(sample, views, view_maps, smoothing=smoothing)
-    object_score = map_weight * float(scores.max()) + (1 - map_weight) * float(view_probabilities.mean())
     return Prediction(
-        object_score=object_score,
+        object_score=_object_score(scores, view_probabilities, view_maps.numpy(), map_weight, map_score),
         point_scores=scores,
-        view_probabilities=view_probabilities.numpy(),
+        view_probabilities=view_probabilities,
         view_maps=view_maps.numpy(),
     )
 
 
-def combine(geometry: Prediction, color: Prediction, map_weight: float) -> Prediction:
+def combine(
+    geometry: Prediction, color: Prediction, map_weight: float, map_score: MapScore = "highest_point"
+) -> Prediction:
     """Multimodal scores (method, section 6): mean of both point scores; the colours count as one more view."""
     point_scores = (geometry.point_scores + color.point_scores) / 2
-    mean = float(np.concatenate([geometry.view_probabilities, color.view_probabilities]).mean())
-    object_score = map_weight * float(point_scores.max()) + (1 - map_weight) * mean
+    probabilities = np.concatenate([geometry.view_probabilities, color.view_probabilities])
+    maps = np.concatenate([geometry.view_maps, color.view_maps])
+    object_score = _object_score(point_scores, probabilities, maps, map_weight, map_score)
     return replace(geometry, object_score=object_score, point_scores=point_scores)
+
+
+def _object_score(
+    point_scores: np.ndarray, probabilities: np.ndarray, maps: np.ndarray, map_weight: float, map_score: MapScore
+) -> float:
+    if map_score == "highest_point":
+        highest = float(point_scores.max())
+    else:
+        patches = maps.reshape(len(maps), -1)
+        highest = float(np.sort(patches, axis=1)[:, -HIGHEST_PATCHES:].mean(axis=1).mean())
+    return map_weight * highest + (1 - map_weight) * float(probabilities.mean())
 
 
 def _first(views: Views) -> Views:
