@@ -12,6 +12,7 @@ from gsclip.features import backbone as features
 from gsclip.features.backbone import EMBEDDED_MODEL, build_embedded, embedded_folder
 from gsclip.pretraining.backbone import (
     FLAWLESS,
+    LATE,
     BackboneTraining,
     Objective,
     Texts,
@@ -26,6 +27,8 @@ from gsclip.pretraining.backbone import (
     training_index,
     turn_image,
     turn_normals,
+    wide_pair_index,
+    wide_settings,
     write_training_views,
 )
 from gsclip.storage import Pack, sha256
@@ -109,6 +112,16 @@ def test_ridged_scans_are_crushed_or_good_and_others_than_those_before():
     assert set(last["defect"]) == {"crushing", "good"}
     assert "crushing" not in set(first["defect"])
     assert not set(first["name"]) & set(last["name"])
+
+
+def test_the_last_part_adds_other_pairs_and_the_late_families():
+    before, added = pair_index(TINY), wide_pair_index(TINY)
+    assert (added["label"] == 1).all()
+    assert not set(before["name"]) & set(added["name"])
+    assert set(added["category"]) == set(categories("backbone"))
+    assert set(added["category"]) - set(before["category"]) == set(LATE)
+    assert not set(training_index(TINY)["category"]) & set(LATE)
+    assert wide_settings(TINY).seed != TINY.seed
 
 
 def test_training_sees_backbone_families_only(views):
