@@ -67,17 +67,18 @@ def training(tmp_path, backbone, params):
 def test_views_agree(sample, splat):
     ours = render_views(sample, image_size=96, views=3, splat=splat)
     naive = naive_views(sample, image_size=96, views=3, splat=splat)
-    assert sample.mask.any() and naive.mask.any()
+    assert naive.mask.any()
     for field in fields(ours):
         mine, other = getattr(ours, field.name), getattr(naive, field.name)
         if field.name == "colors":
-            assert mine is None and other is None
+            assert other is mine is None
         elif field.name == "relief":
             np.testing.assert_allclose(other, mine, rtol=1e-5)
         else:
-            assert mine.shape == other.shape and mine.dtype == other.dtype, field.name
+            assert (mine.shape, mine.dtype) == (other.shape, other.dtype), field.name
+            step = 0 if mine.dtype == bool else 1
             # Rotations are computed in another order: a point on the edge of a pixel may fall into the next one.
-            assert (np.abs(mine.astype(int) - other) > 1).mean() < 2e-3, field.name
+            assert (np.abs(mine.astype(int) - other) > step).mean() < 2e-3, field.name
 
 
 WINDOW = """
@@ -100,7 +101,8 @@ def test_a_window_shows_the_part_in_each_view():
     lines = [line for line in output.splitlines() if "Open3D" not in line and line]
     if lines == ["none"]:
         pytest.skip("Open3D opens no window here")
-    assert len(lines) == 2 and all(0.02 < float(line) < 0.98 for line in lines)
+    assert len(lines) == 2
+    assert all(0.02 < float(line) < 0.98 for line in lines)
 
 
 def test_groupings_agree(sample):
