@@ -12,7 +12,8 @@ from benchmarks.speed.common import Check, Found, Row, Settings, interleaved, sm
 from gsclip.metrics.counts import DefectScores
 from gsclip.metrics.region_overlap import counted_overlap, image_regions, per_region_overlap
 
-SPEED_UP, GROWTH = 20.0, 1.1
+SPEED_UP = 20.0
+SHARE = 0.5  # of the size of all maps, that memory may grow by
 
 
 def measure(settings: Settings) -> Found:
@@ -41,7 +42,8 @@ def measure(settings: Settings) -> Found:
     )}  # fmt: skip
     # The naive one's memory does not depend on the number of thresholds.
     peaks["naive"] = _peak_mib(lambda: naive_overlap(((scores, mask) for scores, mask in smooth_maps(count, side)), 2))
-    growth = peaks["two passes"] / peaks["two passes, a quarter of the maps"]
+    growth = peaks["two passes"] - peaks["two passes, a quarter of the maps"]
+    share = growth / ((count - count // 4) * side**2 * 4 / 2**20)
     row = Row(
         name="overlap",
         what=f"exact PRO@0.3 over {count} maps of {side}²",
@@ -53,7 +55,7 @@ def measure(settings: Settings) -> Found:
         naive=seconds["naive"],
         checks=[
             Check("naive / ours", speed_up(seconds["naive"], seconds["ours"]), ">=", SPEED_UP, "×"),
-            Check("peak memory, four times the maps", growth, "<=", GROWTH, "×"),
+            Check("growth of the peak memory, of the size of the maps", share, "<=", SHARE, ""),
         ],
         figures={
             "one_pass_seconds": sorted(seconds["one pass"])[len(seconds["one pass"]) // 2],

@@ -38,12 +38,15 @@ def parameters(settings: Settings) -> Params:
         "auxiliary_categories": FAMILIES[:1] if settings.quick else FAMILIES,
         "test_categories": ["elbow"],
         "auxiliary_samples": 3 if settings.quick else SAMPLES,
+        "calibration_samples": 2,
+        "test_samples": 2,
     }
     values["experiments"]["one_vs_rest"] = list(FAMILIES[:1])
     for stage, epochs in EPOCHS.items():
         values[stage]["epochs"] = 2 if settings.quick else epochs
     if settings.quick:
         values["features"]["cloud_points"] = 512
+        values["render"]["views"] = 2
     return Params.model_validate(values)
 
 
