@@ -18,9 +18,10 @@ export MPLBACKEND ?= Agg
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
 PYTEST_ARGS ?=
+BENCH_ARGS ?=
 LOCK_ARGS ?=
 
-.PHONY: help setup demo test lint dashboard retrain ablation protocols comparison backbone lock clean
+.PHONY: help setup demo test lint bench dashboard retrain ablation protocols comparison backbone lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -39,6 +40,9 @@ test: setup ## run the tests (PYTEST_ARGS="-k drift" to choose)
 lint: setup ## check style, docstrings and annotations (ruff check) and types (mypy)
 	@ruff check
 	@mypy
+
+bench: setup ## time ours beside naive code, outputs/bench (BENCH_ARGS="--scans DIR --full-size", "--quick"; 20 minutes)
+	@python -m benchmarks.bench $(BENCH_ARGS)
 
 dashboard: setup ## open the review dashboard on localhost
 	@streamlit run dashboards/app.py

@@ -88,8 +88,11 @@ class RankCounts:
             (d,) float64, how many of them lie below each distinct score of a defect element, ties as one half.
         """
         scores = np.sort(np.asarray(scores, dtype=np.float32), axis=None)
-        below = np.searchsorted(scores, self.distinct, "left")
-        up_to = np.searchsorted(scores, self.distinct, "right")
+        # Each of the scores is looked up among the distinct ones, which are more: they are of all samples.
+        place = np.searchsorted(self.distinct, scores, "right")
+        known = place > np.searchsorted(self.distinct, scores, "left")
+        below = np.cumsum(np.bincount(place, minlength=len(self.distinct) + 1))[:-1]
+        up_to = below + np.bincount(place[known] - 1, minlength=len(self.distinct))
         self.above += len(scores) - up_to
         self.at_or_above += len(scores) - below
         self.normals += len(scores)

@@ -18,6 +18,10 @@ from gsclip.packs import CategoryPacks, PackFolders
 from gsclip.prompts.grouping import Grouping, stack_groupings
 from gsclip.views.views import Views
 
+# What training reads of the views, and what the depth images are made from.
+VIEW_FIELDS = ("mask", "pixels", "visible")
+DEPTH_FIELDS = ("depth", "relief", "foreground")
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -78,11 +82,12 @@ class TrainingData:
 
     def batch(self, names: Sequence[str]) -> Batch:
         """Read the samples of one step."""
-        views = [self._pack(name).views[name] for name in names]
+        encoding = self._depth_encoding
+        fields = VIEW_FIELDS if encoding is None else VIEW_FIELDS + DEPTH_FIELDS
+        views = [self._pack(name).views.read(name, fields) for name in names]
         point_masks = [torch.from_numpy(self._mask(name)) for name in names]
         masks = torch.stack([_rendered_mask(view) for view in views])
         tokens = np.stack([self._pack(name).tokens[name].tokens for name in names])
-        encoding = self._depth_encoding
         return Batch(
             names=list(names),
             labels=torch.tensor([name.split("/")[2] != "good" for name in names]).long(),

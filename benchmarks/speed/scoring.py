@@ -1,0 +1,234 @@
+"""Scoring one object: embedded backbone, the paper's size, and every profile that the parameters offer."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any, Literal, get_args, get_origin
+
+import numpy as np
+import torch
+
+from benchmarks.naive.scoring import naive_scores
+from benchmarks.naive.views import naive_views
+from benchmarks.speed.common import (
+    MODEL,
+    ROOT,
+    Check,
+    Found,
+    Row,
+    Settings,
+    interleaved,
+    read_one_scan,
+    speed_up,
+    where_time_goes,
+)
+from gsclip.data.sample import Scan
+from gsclip.detector import Detector, DetectorConfig
+from gsclip.features.backbone import load_backbone
+from gsclip.params import Params, PredictParams, load_params
+from gsclip.prompts.geometry_prompts import build_prompts
+from gsclip.streams.streams import build_streams
+
+EQUAL = 1e-4
+SECONDS, SPEED_UP, FAST_SPEED_UP = 1.0, 2.0, 6.0
+FULL, FAST = "full", "fast"
+PROFILE = "profile"  # name of the parameter in gsclip.params.PredictParams
+
+
+def untrained(params: Params) -> Detector:
+    """A detector with random prompts and streams; LoRA is made to count, as training would.
+
+    Time and memory do not depend on the values of weights.
+    """
+    torch.manual_seed(0)
+    backbone = load_backbone(*params.features.backbone_arguments)
+    config = DetectorConfig(
+        scan=params.prepare.scan,
+        render=params.render,
+        features=params.features,
+        stage1=params.stage1,
+        stage2=params.stage2,
+        predict=params.predict,
+    )
+    depth_stream, refinement = build_streams(backbone, params.stage2)
+    with torch.no_grad():
+        for name, parameter in depth_stream.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_(std=0.01)
+    return Detector(config, backbone, build_prompts(backbone, params.stage1), depth_stream, refinement)
+
+
+def load_detector(settings: Settings) -> tuple[Detector, str]:
+    """The detector that the settings name, and what it is."""
+    if settings.model is not None:
+        return Detector.from_pretrained(settings.model), "the model given"
+    if MODEL.is_dir():
+        return Detector.from_pretrained(MODEL), "models/gsclip"
+    return untrained(load_params(ROOT / "params.yaml")), "an untrained detector"
+
+
+def measure(settings: Settings) -> Found:
+    """Rows ``object``, ``scoring`` and one of each profile, with the embedded backbone."""
+    torch.set_num_threads(settings.threads)
+    scan, description = read_one_scan(settings)
+    detector, model = load_detector(settings)
+    rows = _rows(detector, scan, f"{description}, {model}, {settings.threads} threads", settings.repeats, "")
+    sample = detector.prepare(scan)
+    views = detector.render(sample)
+    return Found(
+        [*rows, *profiles(detector, scan, settings)],
+        {
+            "prepare": where_time_goes(lambda: detector.prepare(scan)),
+            "score": where_time_goes(lambda: detector.predict(sample, views)),
+        },
+    )
+
+
+def measure_full_size(settings: Settings) -> Found:
+    """Rows ``object_full_size`` and ``scoring_full_size``: ViT-L/14 at 336 pixels, random weights.
+
+    Quick settings take a ViT-B/32, on two views, to see that it runs.
+    """
+    torch.set_num_threads(settings.threads)
+    values = load_params(ROOT / "presets" / "paper.yaml").model_dump()
+    values["features"]["weights"] = "random"
+    if settings.quick:
+        values["features"] |= {"backbone": "ViT-B-32", "local_blocks": 2, "local_layers": [12], "cloud_points": 512}
+        values["render"] |= {"image_size": 224, "views": 2}
+    params = Params.model_validate(values)
+    scan, description = read_one_scan(settings)
+    detector = untrained(params)
+    how = f"{description}, {params.features.backbone} with random weights, {settings.threads} threads"
+    sample = detector.prepare(scan)
+    views = detector.render(sample)
+    rows = _rows(detector, scan, how, 1, "_full_size")
+    return Found(rows, {"score, full size": where_time_goes(lambda: detector.predict(sample, views))})
+
+
+def _rows(detector: Detector, scan: Scan, how: str, repeats: int, suffix: str) -> list[Row]:
+    """Of the whole way from the scan, and of encoding and scoring alone."""
+    sample = detector.prepare(scan)
+    views = detector.render(sample)
+    config = detector.config.render
+    found: dict[str, Any] = {}
+
+    def ours() -> None:
+        found["ours"] = detector.predict(sample, views)
+
+    def naive() -> None:
+        found["naive"] = naive_scores(detector, sample, views)
+
+    full_size = bool(suffix)
+    warm_up = not full_size
+    seconds = interleaved({"ours": ours, "naive": naive}, repeats, warm_up=warm_up)
+    difference = max(
+        abs(found["ours"].object_score - found["naive"].object_score),
+        float(np.abs(found["ours"].point_scores - found["naive"].point_scores).max()),
+    )
+    checks = [Check("difference of the scores", difference, "<=", EQUAL, "")]
+    ratio = speed_up(seconds["naive"], seconds["ours"])
+    if full_size:
+        checks.insert(0, Check("naive / ours", ratio, ">=", SPEED_UP, "×"))
+    naive_how = "Naive: one view at a time, groupings by sorting all distances, prompts padded, a loop over all points"
+    scoring = Row(
+        name=f"scoring{suffix}",
+        what=f"encoding and scoring an object{', full size' if full_size else ''}",
+        how=f"{how}; the same views for both. {naive_how}",
+        ours=seconds["ours"],
+        naive=seconds["naive"],
+        checks=checks,
+    )
+
+    steps: dict[str, list[float]] = {}
+    wholes = []
+    for _ in range(1 if full_size else repeats):
+        times = _steps(detector, scan)
+        wholes.append(sum(times.values()))
+        for step, value in times.items():
+            steps.setdefault(step, []).append(value)
+    start = time.perf_counter()
+    # Without windows: their libraries and the compiler's, which torchvision loads, do not get along in one process.
+    naive_views(sample, image_size=config.image_size, cameras=config.cameras, views=config.views)
+    drawn = time.perf_counter() - start
+    preparing = statistics.median(steps["prepare"])
+    whole = Row(
+        name=f"object{suffix}",
+        what=f"an object from scan to scores{', full size' if full_size else ''}",
+        how=f"{how}; background, normals, views, encoding, scores. Naive: our background and normals, views without "
+        "windows, scores as in the next row",
+        ours=wholes,
+        naive=[preparing + drawn + value for value in seconds["naive"]],
+        checks=[] if full_size else [Check("ours, an object", statistics.median(wholes), "<=", SECONDS, "s")],
+        figures={"seconds": {step: statistics.median(values) for step, values in steps.items()}},
+    )
+    return [whole, scoring]
+
+
+def _steps(detector: Detector, scan: Scan) -> dict[str, float]:
+    """Seconds of each step of one object."""
+    seconds: dict[str, float] = {}
+
+    def timed(step: str, function: Callable[[], Any]) -> Any:  # noqa: ANN401
+        start = time.perf_counter()
+        result = function()
+        seconds[step] = time.perf_counter() - start
+        return result
+
+    sample = timed("prepare", lambda: detector.prepare(scan))
+    views = timed("render", lambda: detector.render(sample))
+    tokens = timed("encode", lambda: detector.encode(views))
+    grouping = timed("group", lambda: detector.group(sample))
+    timed("refine and score", lambda: detector.predict(sample, views, tokens, grouping))
+    return seconds
+
+
+# Profiles of scoring: nothing here names one but `full`, against which the others are held, and `fast`, which has a
+# target. A parameter `predict.profile` with a Literal of names is measured as soon as gsclip.params has it.
+def profile_names() -> tuple[str, ...]:
+    """Names of the profiles that the parameters offer; empty where there is no such parameter."""
+    field = PredictParams.model_fields.get(PROFILE)
+    annotation = None if field is None else field.annotation
+    return get_args(annotation) if get_origin(annotation) is Literal else ()
+
+
+def with_profile(detector: Detector, name: str) -> Detector:
+    """The same detector under another profile."""
+    predict = PredictParams.model_validate({**detector.config.predict.model_dump(), PROFILE: name})
+    config = detector.config.model_copy(update={"predict": predict})
+    return Detector(config, detector.backbone, detector.prompts, detector.depth_stream, detector.refinement)
+
+
+def profiles(detector: Detector, scan: Scan, settings: Settings) -> list[Row]:
+    """A row of each profile but the full one: from scan to scores, against the full one; accuracy is not measured."""
+    others = [name for name in profile_names() if name != FULL]
+    if not others:
+        return []
+    detectors = {name: with_profile(detector, name) for name in (FULL, *others)}
+
+    def score(name: str) -> Callable[[], object]:
+        chosen = detectors[name]
+
+        def run() -> object:
+            sample = chosen.prepare(scan)
+            return chosen.predict(sample, chosen.render(sample))
+
+        return run
+
+    seconds = interleaved({name: score(name) for name in detectors}, settings.repeats)
+    rows = []
+    for name in others:
+        ratio = speed_up(seconds[FULL], seconds[name])
+        checks = [Check("full / fast", ratio, ">=", FAST_SPEED_UP, "×")] if name == FAST else []
+        rows.append(
+            Row(
+                name=f"profile_{name}",
+                what=f"an object from scan to scores, profile {name}",
+                how="against the full profile, which stands in the column of the naive one",
+                ours=seconds[name],
+                naive=seconds[FULL],
+                checks=checks,
+            )
+        )
+    return rows
