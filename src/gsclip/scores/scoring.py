@@ -47,7 +47,7 @@ def score_views(
     if color_tokens is not None:
         geometry, color = (
             score_views(sample, seen, view_tokens, prompts, smoothing=smoothing, map_weight=map_weight)
-            for seen, view_tokens in ((views, tokens), (_first(views), color_tokens))
+            for seen, view_tokens in ((views, tokens), (views.select([0]), color_tokens))
         )
         return combine(geometry, color, map_weight)
     probabilities = class_logits(tokens[None], prompts[None]).softmax(-1)
@@ -69,12 +69,6 @@ def combine(geometry: Prediction, color: Prediction, map_weight: float) -> Predi
     mean = float(np.concatenate([geometry.view_probabilities, color.view_probabilities]).mean())
     object_score = map_weight * float(point_scores.max()) + (1 - map_weight) * mean
     return replace(geometry, object_score=object_score, point_scores=point_scores)
-
-
-def _first(views: Views) -> Views:
-    """The first view alone."""
-    fields = ("rendered", "normals", "depth", "relief", "foreground", "pixels", "visible")
-    return replace(views, mask=None, **{name: getattr(views, name)[:1] for name in fields})
 
 
 def score_points(
