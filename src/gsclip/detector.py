@@ -14,9 +14,10 @@ The backbone itself is not in the folder: it is named in the configuration and l
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -28,17 +29,28 @@ from gsclip.data.preparation import prepare_sample
 from gsclip.data.sample import Sample, Scan
 from gsclip.errors import InputError, one_line
 from gsclip.features.backbone import Backbone, load_backbone
-from gsclip.features.encode import ViewTokens, encode_views, rendered_tokens
-from gsclip.features.images import color_image, depth_images
+from gsclip.features.encode import ViewTokens
+from gsclip.features.images import color_image, depth_images, rendered_images
+from gsclip.features.inference import InferenceEncoder, bfloat16_is_fast
 from gsclip.features.types import VisualEncoder
-from gsclip.params import FeaturesParams, PredictParams, RenderParams, ScanParams, Stage1Params, Stage2Params
+from gsclip.params import (
+    FeaturesParams,
+    PredictParams,
+    Profile,
+    RenderParams,
+    ScanParams,
+    Stage1Params,
+    Stage2Params,
+)
 from gsclip.prompts.geometry_prompts import PROMPTS_FILE, Prompts, load_prompts
 from gsclip.prompts.grouping import Grouping, group_points, stack_groupings
 from gsclip.scores.prediction import Prediction
 from gsclip.scores.scoring import score_views
 from gsclip.storage import TRAIN_AGAIN, atomic_directory, save_module, sha256, write_json
+from gsclip.streams.depth_lora import merge_depth_stream
 from gsclip.streams.refinement import SynergisticRefinement
 from gsclip.streams.streams import ADAPTER_FILE, DEPTH_STREAM_FOLDER, REFINEMENT_FILE, load_streams, save_streams
+from gsclip.views.cameras import fast_views
 from gsclip.views.renderer import render_views
 from gsclip.views.views import Views
 
@@ -125,6 +137,9 @@ class DetectorConfig(BaseModel):
         }
 
 
+_State: TypeAlias = tuple[tuple[int, int], ...]  # place and version of each parameter
+
+
 class Detector:
     """GS-CLIP with frozen weights, ready to score.
 
@@ -149,16 +164,23 @@ class Detector:
         self.prompts = prompts.eval()
         self.depth_stream = None if depth_stream is None else depth_stream.eval()
         self.refinement = None if refinement is None else refinement.eval()
+        self._encoders: dict[str, tuple[_State, InferenceEncoder]] = {}
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path) -> Detector:
+    def from_pretrained(cls, folder: str | Path, profile: Profile | None = None) -> Detector:
         """Load a detector that :meth:`save` or the pipeline wrote.
+
+        Args:
+            folder: of the detector.
+            profile: of the scores, see :class:`~gsclip.params.PredictParams`; by default the one that is saved.
 
         Raises:
             InputError: when the folder holds no complete detector, or a file that is not the one that was saved.
         """
         folder = Path(folder)
         config = read_config(folder)
+        if profile is not None:
+            config = config.model_copy(update={"predict": config.predict.model_copy(update={"profile": profile})})
         _check_files(folder, config)
         backbone = load_backbone(*config.features.backbone_arguments)
         prompts = load_prompts(folder, backbone, config.stage1)
@@ -181,21 +203,27 @@ class Detector:
         """
         return prepare_sample(scan, where, pose, self.config.scan)
 
-    def render(self, sample: Sample) -> Views:
-        """Views of a sample, as the detector was trained on them."""
+    @property
+    def views(self) -> tuple[int, ...]:
+        """Places of the views that are scored, among those of the configuration."""
         config = self.config.render
-        return render_views(sample, image_size=config.image_size, cameras=config.cameras, views=config.views)
+        if self.config.predict.profile == "full":
+            return tuple(range(config.views))
+        chosen = fast_views(config.cameras, config.views)
+        # The colours are those of the first view.
+        return (0, *(place for place in chosen if place)) if self.config.predict.rgb else chosen
+
+    def render(self, sample: Sample) -> Views:
+        """Views of a sample that are scored, as the detector was trained on them."""
+        config = self.config.render
+        return render_views(
+            sample, image_size=config.image_size, cameras=config.cameras, views=config.views, chosen=self.views
+        )
 
     def encode(self, views: Views) -> ViewTokens:
         """Tokens of the rendered stream."""
-        config = self.config.features
-        return rendered_tokens(
-            self.backbone,
-            views,
-            encoding=config.rendered_encoding,
-            local_blocks=config.local_blocks,
-            local_layers=config.local_layers,
-        )
+        images = rendered_images(views, self.config.features.rendered_encoding)
+        return ViewTokens(self._rendered_encoder()(images).to(torch.float16).numpy())
 
     def group(self, sample: Sample) -> Grouping:
         """Cloud that PointNet++ sees, with its neighbourhoods."""
@@ -212,39 +240,52 @@ class Detector:
         tokens = torch.from_numpy(rendered.tokens).float()
         if self.depth_stream is None or self.refinement is None:
             return tokens
-        config = self.config.features
-        depth = encode_views(
-            self.backbone,
-            self.depth_stream,
-            depth_images(views, config.depth_encoding),
-            local_blocks=config.local_blocks,
-            local_layers=config.local_layers,
-        )
-        return self.refinement(tokens[None], depth[None])[0]
+        images = depth_images(views, self.config.features.depth_encoding)
+        return self.refinement.refine(tokens, self._depth_encoder(self.depth_stream)(images))
 
-    @torch.no_grad()
     def color_tokens(self, views: Views) -> Float[Tensor, "1 t d"] | None:
         """Tokens of the scan's own colours, by the frozen stream; ``None`` where they are not to be used."""
         image = color_image(views) if self.config.predict.rgb else None
-        if image is None:
-            return None
-        config = self.config.features
-        return encode_views(
-            self.backbone,
-            self.backbone.clip.visual,
-            image,
-            local_blocks=config.local_blocks,
-            local_layers=config.local_layers,
-        )
+        return None if image is None else self._rendered_encoder()(image)
+
+    def _rendered_encoder(self) -> InferenceEncoder:
+        visual = self.backbone.clip.visual
+        return self._encoder("rendered", visual, lambda: visual)
+
+    def _depth_encoder(self, depth_stream: VisualEncoder) -> InferenceEncoder:
+        return self._encoder("depth", depth_stream, lambda: merge_depth_stream(depth_stream))
+
+    def _encoder(self, stream: str, source: VisualEncoder, plain: Callable[[], VisualEncoder]) -> InferenceEncoder:
+        """Encoder of a stream, made ready once, and again where the weights have changed since."""
+        state = tuple((parameter.data_ptr(), parameter._version) for parameter in source.parameters())
+        known = self._encoders.get(stream)
+        if known is None or known[0] != state:
+            config = self.config.features
+            fast = self.config.predict.profile == "fast" and bfloat16_is_fast()
+            encoder = InferenceEncoder(
+                self.backbone,
+                plain(),
+                local_blocks=config.local_blocks,
+                layers=config.local_layers,
+                precision=torch.bfloat16 if fast else torch.float32,
+            )
+            self._encoders[stream] = known = (state, encoder)
+        return known[1]
 
     def predict(
         self, sample: Sample, views: Views, rendered: ViewTokens | None = None, grouping: Grouping | None = None
     ) -> Prediction:
         """Score a prepared and rendered sample; tokens and grouping are computed where they are not given.
 
+        Views and tokens may be those of :meth:`render` and :meth:`encode`, or of all views of the configuration, as the
+        packs hold them: those of the profile are taken.
+
         Point scores are those of the sample's points; :meth:`~gsclip.data.sample.Sample.spread` brings those of a
         thinned cloud to all points of the scan.
         """
+        if len(self.views) < len(views.rendered):
+            views = views.select(self.views)
+            rendered = None if rendered is None else ViewTokens(rendered.tokens[list(self.views)])
         return score_views(
             sample,
             views,

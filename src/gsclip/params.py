@@ -6,13 +6,15 @@ The library never reads ``params.yaml``; the stages do, and pass values on.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from gsclip.errors import InputError, one_line
 from gsclip.features.types import DepthEncoding, RenderedEncoding
+
+Profile: TypeAlias = Literal["full", "fast"]
 
 PARAMS_FILE = "params.yaml"
 LONGEST_PROMPT = 70  # of the 77 tokens of CLIP's context; start, shape token, words and end take the others
@@ -150,6 +152,9 @@ class PredictParams(_Group):
         "highest_point", description="what the maps give: the paper's highest point, or the views' highest patches"
     )
     rgb: bool = Field(description="the scan's colours as one more view, where it has them (multimodal scores)")
+    profile: Profile = Field(
+        default="full", description="full: all views in float32; fast: few views, in bfloat16 where it is fast"
+    )
 
 
 class EvaluateParams(_Group):

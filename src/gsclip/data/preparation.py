@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from gsclip.data.background import remove_background
-from gsclip.data.geometry import estimate_normals
+from gsclip.data.geometry import distinct_points, estimate_normals
 from gsclip.data.sample import Sample, Scan
 from gsclip.data.scan_files import MIN_POINTS
 from gsclip.data.thinning import any_within, nearest_kept, thin
@@ -199,7 +199,7 @@ def _centred(points: np.ndarray) -> np.ndarray:
 
 
 def _check_shape(points: np.ndarray, where: str) -> None:
-    distinct = np.unique(points, axis=0).astype(np.float64)
+    distinct = distinct_points(points).astype(np.float64)
     if len(distinct) < MIN_POINTS:
         raise InputError(
             where,

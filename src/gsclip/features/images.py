@@ -42,8 +42,8 @@ def depth_images(views: Views, encoding: DepthEncoding) -> Float[Tensor, "v 3 h 
     if encoding == "grey":
         return _three(torch.from_numpy(grey))
     height = grey * views.relief.astype(np.float32)[:, None, None]
-    fine = _rise(height, views.foreground, FINE) / FINE_RISE
-    coarse = _rise(height, views.foreground, COARSE) / COARSE_RISE
+    here, fine, coarse = _surroundings(height, views.foreground)
+    fine, coarse = (here - fine) / FINE_RISE, (here - coarse) / COARSE_RISE
     coloured = np.stack([grey, 0.5 + 0.5 * np.tanh(fine), 0.5 + 0.5 * np.tanh(coarse)], 1)
     return torch.from_numpy(np.where(views.foreground[:, None], coloured, np.float32(0)))
 
@@ -57,13 +57,24 @@ def _three(grey: Tensor) -> Tensor:
     return grey[:, None].expand(-1, 3, -1, -1)
 
 
-def _rise(height: np.ndarray, foreground: np.ndarray, sigma: float) -> np.ndarray:
-    """(v, h, w) by how much the foreground about each pixel rises over that farther around."""
+def _surroundings(height: np.ndarray, foreground: np.ndarray) -> list[np.ndarray]:
+    """(v, h, w) mean height of the foreground about each pixel, within :data:`PIXEL`, ``FINE`` and ``COARSE``."""
     weight = foreground.astype(np.float32)
-    here, around = (
-        _blur(height * weight, width) / np.maximum(_blur(weight, width), 1e-6) for width in (PIXEL, sigma)
-    )
-    return np.asarray(here - around)
+    # Beyond the box about the foreground of all views there is nothing to sum up.
+    rows, columns = (_extent(np.asarray(foreground.any(axis=axes))) for axes in ((0, 2), (0, 1)))
+    box = np.s_[:, rows, columns]
+    means = []
+    for width in (PIXEL, FINE, COARSE):
+        mean = np.zeros_like(weight)
+        mean[box] = _blur((height * weight)[box], width) / np.maximum(_blur(weight[box], width), 1e-6)
+        means.append(mean)
+    return means
+
+
+def _extent(seen: np.ndarray) -> slice:
+    """From the first place that is seen to the last."""
+    places = np.flatnonzero(seen)
+    return slice(places[0], places[-1] + 1) if places.size else slice(0)
 
 
 def _blur(planes: np.ndarray, sigma: float) -> np.ndarray:

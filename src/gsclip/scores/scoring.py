@@ -56,7 +56,7 @@ def score_views(
             score_views(
                 sample, seen, view_tokens, prompts, smoothing=smoothing, map_weight=map_weight, map_score=map_score
             )
-            for seen, view_tokens in ((views, tokens), (_first(views), color_tokens))
+            for seen, view_tokens in ((views, tokens), (views.select([0]), color_tokens))
         )
         return combine(geometry, color, map_weight, map_score)
     probabilities = class_logits(tokens[None], prompts[None]).softmax(-1)
@@ -91,12 +91,6 @@ def _object_score(
         patches = maps.reshape(len(maps), -1)
         highest = float(np.sort(patches, axis=1)[:, -HIGHEST_PATCHES:].mean(axis=1).mean())
     return map_weight * highest + (1 - map_weight) * float(probabilities.mean())
-
-
-def _first(views: Views) -> Views:
-    """The first view alone."""
-    fields = ("rendered", "normals", "depth", "relief", "foreground", "pixels", "visible")
-    return replace(views, mask=None, **{name: getattr(views, name)[:1] for name in fields})
 
 
 def score_points(

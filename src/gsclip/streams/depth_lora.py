@@ -5,6 +5,9 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING
 
+import torch
+from torch import nn
+
 from gsclip.features.types import VisualEncoder
 
 if TYPE_CHECKING:
@@ -32,3 +35,27 @@ def load_depth_stream(visual: VisualEncoder, folder: str) -> PeftModel:
     from peft import PeftModel
 
     return PeftModel.from_pretrained(copy.deepcopy(visual), folder)
+
+
+@torch.no_grad()
+def merge_depth_stream(stream: PeftModel) -> VisualEncoder:
+    """A plain visual encoder that computes what a depth stream does in evaluation, with LoRA added to the weights.
+
+    The stream stays as it is. The linears that LoRA adapts get weights of their own, W + alpha / r B A; all other
+    weights are shared with the stream.
+    """
+    from peft.tuners.lora import Linear
+
+    shared = {id(tensor): tensor for tensor in (*stream.parameters(), *stream.buffers())}
+    plain = copy.deepcopy(stream.get_base_model(), shared).eval()
+    for module in list(plain.modules()):
+        for name, child in list(module.named_children()):
+            if isinstance(child, Linear):
+                base = child.get_base_layer()
+                delta = sum(child.get_delta_weight(adapter) for adapter in child.active_adapters)
+                merged = nn.Linear(base.in_features, base.out_features, bias=base.bias is not None, device="meta")
+                weight = base.weight if child.merged else base.weight + delta
+                merged.weight = nn.Parameter(weight, requires_grad=False)
+                merged.bias = base.bias
+                setattr(module, name, merged)
+    return plain

@@ -20,6 +20,15 @@ CAMERA_ANGLES: dict[str, tuple[tuple[float, float], ...]] = {
 MAXIMUM_VIEWS = 9
 
 
+# Of the fast profile: fewer views that still see the part from different sides; chosen in docs/speed.md.
+FAST_VIEWS: dict[str, tuple[int, ...]] = {"front": (0, 5, 6), "full": (0, 5, 6)}
+
+
+def fast_views(cameras: str, views: int = MAXIMUM_VIEWS) -> tuple[int, ...]:
+    """Which of the first ``views`` cameras of a list the fast profile takes, by their places in the list."""
+    return tuple(place for place in FAST_VIEWS[cameras] if place < views)
+
+
 def camera_angles(cameras: str, views: int = MAXIMUM_VIEWS) -> tuple[tuple[float, float], ...]:
     """Angles (about x, about y) in degrees of the first ``views`` cameras of a list, most frontal first.
 

@@ -8,6 +8,7 @@ its result does not depend on the order in which the points are written.
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -27,7 +28,13 @@ _UPPER = 1 if sys.byteorder == "little" else 0  # half of a key that holds the d
 
 
 def render_views(
-    sample: Sample, *, image_size: int, cameras: str = "front", views: int = MAXIMUM_VIEWS, splat: int | None = None
+    sample: Sample,
+    *,
+    image_size: int,
+    cameras: str = "front",
+    views: int = MAXIMUM_VIEWS,
+    splat: int | None = None,
+    chosen: Sequence[int] | None = None,
 ) -> Views:
     """Render one sample from every camera.
 
@@ -37,17 +44,25 @@ def render_views(
         cameras: name of the camera list.
         views: number of views.
         splat: side of a point's square in pixels, odd; by default just large enough to close the surface.
+        chosen: which of the views to render, to the same bits as if all were; by default all. Colours are seen
+            where the first of them is the first camera.
 
     Returns:
         Images and correspondence of all views; orthographic, the same scale in every view.
 
     Source: method, section 2 (views); the depth image is normalised over the visible points of its view.
     """
-    return render_with_rotations(sample, camera_rotations(cameras, views), image_size=image_size, splat=splat)
+    rotations = camera_rotations(cameras, views)
+    return render_with_rotations(sample, rotations, image_size=image_size, splat=splat, chosen=chosen)
 
 
 def render_with_rotations(
-    sample: Sample, rotations: np.ndarray, *, image_size: int, splat: int | None = None
+    sample: Sample,
+    rotations: np.ndarray,
+    *,
+    image_size: int,
+    splat: int | None = None,
+    chosen: Sequence[int] | None = None,
 ) -> Views:
     """Render one sample under (v, 3, 3) rotations; see :func:`render_views`."""
     rotation = torch.from_numpy(np.ascontiguousarray(rotations))
@@ -55,10 +70,13 @@ def render_with_rotations(
     centre = (points.amin(0) + points.amax(0)) / 2
     camera = torch.einsum("vij,nj->vni", rotation, points - centre)
     pixel_length = 2 * camera[..., :2].abs().amax() / (MARGIN * image_size)
+    nearest = camera[..., 2].amin()
+    if chosen is not None:  # the scale stays that of all views, which the encoder was trained on
+        rotation, camera = rotation[list(chosen)], camera[list(chosen)]
     position = camera[..., :2] / pixel_length + image_size / 2
     column_row = position.floor().long().clamp_(0, image_size - 1)
     rows, columns = column_row[..., 1], column_row[..., 0]
-    depth = camera[..., 2] - camera[..., 2].amin()
+    depth = camera[..., 2] - nearest
 
     side = splat if splat is not None else _splat_side(sample, float(pixel_length))
     own, covering = _rasterise(rows, columns, depth, image_size, side)
@@ -76,6 +94,10 @@ def render_with_rotations(
     winner = (shown & 0xFFFFFFFF) * foreground
     surface = _depth_of(shown).contiguous()
 
+    colors = None
+    if sample.colors is not None and (chosen is None or chosen[0] == 0):
+        colors = _color_image(sample.colors, winner[0], foreground[0]).numpy()
+
     normals = _facing_normals(sample, rotation)
     nearness, span = _nearness(surface, foreground)
     return Views(
@@ -87,7 +109,7 @@ def render_with_rotations(
         pixels=torch.stack([rows, columns], -1).to(torch.int16).numpy(),
         visible=visible.numpy(),
         mask=None if sample.mask is None else (torch.from_numpy(sample.mask)[winner] & foreground).numpy(),
-        colors=None if sample.colors is None else _color_image(sample.colors, winner[0], foreground[0]).numpy(),
+        colors=colors,
     )
 
 

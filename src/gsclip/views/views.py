@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -35,3 +36,13 @@ class Views:
     visible: np.ndarray
     mask: np.ndarray | None = None
     colors: np.ndarray | None = None
+
+    def select(self, views: Sequence[int]) -> Views:
+        """Some of the views, in the order given; ``colors`` are kept where the first of them is the first camera."""
+        chosen = list(views)
+        if chosen == list(range(len(self.rendered))):
+            return self
+        fields = ("rendered", "normals", "depth", "relief", "foreground", "pixels", "visible")
+        mask = None if self.mask is None else self.mask[chosen]
+        colors = self.colors if chosen[0] == 0 else None
+        return replace(self, mask=mask, colors=colors, **{name: getattr(self, name)[chosen] for name in fields})
