@@ -62,7 +62,12 @@ def code_digest(sources: Sequence[str]) -> str:
         ValueError: when a pattern matches nothing.
     """
     contents = [(file.relative_to(PACKAGE).as_posix(), sha256(file)) for file in code_files(sources)]
-    return digest(contents, [(name, _version(name)) for name in LIBRARIES])
+    return digest(contents, list(library_versions().items()))
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of the :data:`LIBRARIES`; empty where one is not installed."""
+    return {name: _version(name) for name in LIBRARIES}
 
 
 def code_files(sources: Sequence[str]) -> list[Path]:
