@@ -2,7 +2,7 @@
 
 Dask sends pickles, so whoever reaches the scheduler's port can run code: scheduler and workers have to be own processes
 on this machine, in a private network, or behind TLS (``docs/scaling.md``). What travels is the function, once to each
-worker, and items and results, which are records of arrays; workers read no files of the pipeline.
+worker, and items and results, which are records of arrays; workers read no files but the scans that they prepare.
 
 A worker that dies loses nothing: the scheduler keeps the items until their results are here, and gives them to others.
 """

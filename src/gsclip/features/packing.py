@@ -91,7 +91,8 @@ def write_features(
             with (
                 Pack(prepared / f"{category}.h5", Sample) as samples,
                 Pack(views_folder / f"{category}.h5", Views) as views,
-                reusing_pack(folder / f"{category}.tokens.h5", ViewTokens, store) as tokens,
+                # Rounded tokens hardly shrink, and every epoch reads them.
+                reusing_pack(folder / f"{category}.tokens.h5", ViewTokens, store, compress=False) as tokens,
                 reusing_pack(folder / f"{category}.grouping.h5", Grouping, store) as groupings,
             ):
                 for name in samples.names:

@@ -192,7 +192,7 @@ class _AllReduce(torch.autograd.Function):
         return total
 
     @staticmethod
-    def backward(context: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]  # noqa: ANN401
+    def backward(context: Any, gradient: Tensor) -> Tensor:  # noqa: ANN401
         total = gradient.clone()
         dist.all_reduce(total)
         return total
