@@ -18,7 +18,7 @@ from benchmarks.full_size import ROOT
 from gsclip.packs import PackFolders
 from gsclip.storage import write_csv
 
-INTERVAL = 0.05  # seconds between two looks at the memory
+INTERVAL = 0.2  # seconds between two looks at the memory
 INDEX = "index.csv"
 
 

@@ -46,7 +46,7 @@ def page(results: dict[str, Any]) -> str:
         f"Most against fewest objects: **{results['ratio']:.3f}** (target: at most {TARGET}); predict "
         f"{results['ratios']['predict']:.3f}, evaluate {results['ratios']['evaluate']:.3f}.",
         "",
-        "Peak: the highest sum of the resident memory of all processes at one time, looked at 20 times a second; pages "
+        "Peak: the highest sum of the resident memory of all processes at one time, looked at 5 times a second; pages "
         "that they share, such as libraries, count once for each.",
         "",
     ]

@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -108,6 +109,18 @@ def test_items_are_read_only_a_little_ahead_and_no_item_needs_no_scheduler(addre
     assert len(read) <= 2 * cluster.AHEAD + 1
     results.close()
     assert list(cluster_map(place_of, [], "tcp://127.0.0.1:9")) == []
+
+
+def twice(array):
+    assert array.flags.writeable  # torch warns of others
+    return 2 * array
+
+
+def test_arrays_travel_both_ways_as_they_are(address):
+    array = np.arange(1 << 20, dtype=np.float32)
+    for result in cluster_map(twice, [array, array], address):
+        np.testing.assert_array_equal(result, 2 * array)
+        assert result.flags.writeable
 
 
 def fail(number):

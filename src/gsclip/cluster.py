@@ -62,17 +62,21 @@ def cluster_map(function: Callable[[Item], Result], items: Iterable[Item], addre
     pending: deque[tuple[Item, Future]] = deque()
     with contextlib.ExitStack() as stack:
         run: _Run | None = None
-        stack.callback(lambda: [future.cancel() for _, future in pending] if run is not None and run.alive else None)
-        for item in items:
-            if run is None:  # no item, no connection
-                run = stack.enter_context(_connected(function, address))
-            pending.append((item, run.submit(item)))
-            if len(pending) >= AHEAD * run.workers():
+        try:
+            for item in items:
+                if run is None:  # no item, no connection
+                    run = stack.enter_context(_connected(function, address))
+                pending.append((item, run.submit(item)))
+                if len(pending) >= AHEAD * run.workers():
+                    yield run.result(*pending[0])
+                    pending.popleft()
+            while run is not None and pending:
                 yield run.result(*pending[0])
                 pending.popleft()
-        while pending and run is not None:
-            yield run.result(*pending[0])
-            pending.popleft()
+        finally:
+            if run is not None and run.alive:
+                for _, future in pending:
+                    future.cancel()
 
 
 @functools.cache

@@ -120,9 +120,10 @@ def _start(pickled: bytes) -> None:
 
 
 def _call(item: Any) -> Any:  # noqa: ANN401
-    global _function
+    global _function, _pickled
     if _function is None:
         _function = pickle.loads(_pickled)  # noqa: S301 - of the process that started this one
+        _pickled = b""
     return _function(item)
 
 
