@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 from gsclip.errors import GsclipError, InputError, one_line
+from gsclip.parallel import SCHEDULER
 
 DVC_FILE = "dvc.yaml"
 LOCK_FILE = "dvc.lock"
@@ -92,7 +93,7 @@ def read_stages(path: str | Path) -> tuple[Stage, ...]:
     return tuple(Stage(name, upstream[name]) for name in order)
 
 
-def run_stage(stage: str, workspace: Path, log: Callable[[str], None]) -> Outcome:
+def run_stage(stage: str, workspace: Path, log: Callable[[str], None], scheduler: str = "") -> Outcome:
     """Bring a stage up to date by ``dvc repro``; stages it depends on are checked, too.
 
     DVC and everything it starts end with this process, however that ends.
@@ -101,6 +102,8 @@ def run_stage(stage: str, workspace: Path, log: Callable[[str], None]) -> Outcom
         stage: its name.
         workspace: folder of the DVC project.
         log: takes each line of the output as it appears.
+        scheduler: address of a Dask scheduler whose workers compute (:mod:`gsclip.parallel`); empty: as the
+            environment says, else the cores of this machine.
 
     Raises:
         StageError: DVC or the stage failed.
@@ -111,7 +114,7 @@ def run_stage(stage: str, workspace: Path, log: Callable[[str], None]) -> Outcom
     with subprocess.Popen(
         command,
         cwd=workspace,
-        env=_environment(workspace),
+        env=_environment(workspace, scheduler),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -186,12 +189,13 @@ def _overlap(first: PurePosixPath, second: PurePosixPath) -> bool:
     return first.is_relative_to(second) or second.is_relative_to(first)
 
 
-def _environment(workspace: Path) -> dict[str, str]:
+def _environment(workspace: Path, scheduler: str) -> dict[str, str]:
     """Environment of DVC: `dvc` and `python` are those beside this interpreter, the package is the workspace's."""
     tools = str(Path(sys.executable).parent)
     packages = [str(workspace / "src"), os.environ.get("PYTHONPATH", "")]
     return {
         **os.environ,
+        **({SCHEDULER: scheduler} if scheduler else {}),
         "PATH": os.pathsep.join([tools, os.environ.get("PATH", os.defpath)]),
         "PYTHONPATH": os.pathsep.join(filter(None, packages)),
         "PYTHONUNBUFFERED": "1",

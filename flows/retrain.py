@@ -36,26 +36,27 @@ STATE_NAMES = {Outcome.RAN: "Completed", Outcome.UNCHANGED: "Unchanged", Outcome
 
 
 @task(retries=0, cache_policy=NO_CACHE, persist_result=False)
-def stage(name: str, workspace: Path) -> State[Outcome]:
+def stage(name: str, workspace: Path, scheduler: str = "") -> State[Outcome]:
     """Bring one stage up to date; the task's state says whether there was anything to do."""
-    outcome = run_stage(name, workspace, get_run_logger().info)
+    outcome = run_stage(name, workspace, get_run_logger().info, scheduler)
     return Completed(name=STATE_NAMES[outcome], message=f"{name}: {outcome}", data=outcome)
 
 
 # Prefect stores the exception of a failed flow, whatever is set: as JSON, not as a pickle.
 @flow(name="retrain", persist_result=False, result_serializer="json")
-def retrain(workspace: str | None = None) -> str:
+def retrain(workspace: str | None = None, scheduler: str = "") -> str:
     """Bring the pipeline up to date and report.
 
     Args:
         workspace: folder of the DVC project; by default the repository that holds this flow.
+        scheduler: address of a Dask scheduler whose workers compute in the place of this machine's cores.
 
     Returns:
         The report in Markdown, which is also the artifact ``retraining-report``.
     """
     folder = find_workspace(workspace)
     revision, before = commit(folder), locked_parameters(folder)
-    outcomes = run_stages(read_stages(folder / DVC_FILE), folder)
+    outcomes = run_stages(read_stages(folder / DVC_FILE), folder, scheduler)
     report = markdown_report(
         commit=revision,
         workspace=folder,
@@ -68,7 +69,7 @@ def retrain(workspace: str | None = None) -> str:
     return report
 
 
-def run_stages(stages: tuple[Stage, ...], workspace: Path) -> dict[str, Outcome]:
+def run_stages(stages: tuple[Stage, ...], workspace: Path, scheduler: str = "") -> dict[str, Outcome]:
     """Run one task a stage, one after the other, since DVC allows one run in a workspace.
 
     Raises:
@@ -78,7 +79,7 @@ def run_stages(stages: tuple[Stage, ...], workspace: Path) -> dict[str, Outcome]
     for member in stages:
         named = stage.with_options(name=member.name, task_run_name=member.name)
         upstream = [states[name] for name in member.upstream]
-        states[member.name] = named(member.name, workspace, wait_for=upstream, return_state=True)
+        states[member.name] = named(member.name, workspace, scheduler, wait_for=upstream, return_state=True)
         states[member.name].result()
     return {name: state.result() for name, state in states.items()}
 
@@ -87,10 +88,12 @@ def main() -> int:
     """Run the flow once; print the report and where to look."""
     parser = argparse.ArgumentParser(prog="python -m flows.retrain", description="Run the retraining flow once.")
     parser.add_argument("workspace", nargs="?", help="folder of the DVC project (default: this repository)")
+    parser.add_argument("--scheduler", default="", help="address of a Dask scheduler (docs/scaling.md)")
     # An orderly exit on SIGTERM, so that Prefect stops its temporary server, too.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
-        print(retrain(parser.parse_args().workspace))
+        arguments = parser.parse_args()
+        print(retrain(arguments.workspace, arguments.scheduler))
     except GsclipError as error:
         print(f"gsclip: {error}", file=sys.stderr)
         return 2

@@ -21,13 +21,13 @@ GOOD, DAMAGED = "castle_nut/train/good/000", "vase/train/bulge/000"
 VIEWS = 2
 
 
-def training_data(folder, backbone, params):
-    """A good and a damaged scan in packs, as the stages write them: small scans, few views, else as ``params`` say."""
+def training_data(folder, backbone, params, names=(GOOD, DAMAGED)):
+    """Scans of one family each in packs, as the stages write them: small scans, few views, else as ``params`` say."""
     folders = PackFolders(folder / "prepared", folder / "views", folder / "features")
     features = params.features
-    for name in (GOOD, DAMAGED):
+    for name in names:
         family, _, defect, _ = name.split("/")
-        sample = prepare_sample(generate_scan(family, 0, None if name == GOOD else defect, 0, grid=(120, 120)))
+        sample = prepare_sample(generate_scan(family, 0, None if defect == "good" else defect, 0, grid=(120, 120)))
         views = render_views(sample, image_size=params.render.image_size, cameras=params.render.cameras, views=VIEWS)
         tokens = rendered_tokens(
             backbone,
@@ -40,7 +40,7 @@ def training_data(folder, backbone, params):
         for path, record in zip(folders.paths(family), records, strict=True):
             with write_pack(path) as pack:
                 pack.add(name, record)
-    return TrainingData(folders, [GOOD, DAMAGED], features.depth_encoding)
+    return TrainingData(folders, list(names), features.depth_encoding)
 
 
 def encode_depth(backbone, depth_stream, depth, features):

@@ -64,6 +64,8 @@ class Project:
         self.folder, self.root, self.backbone = folder, folder / "raw", backbone
         self.made = Counter()
         monkeypatch.setattr(preparing, "ordered_map", map)  # in this process, where calls can be counted
+        for module in (views_packing, features_packing):
+            monkeypatch.setattr(module, "ordered_map", lambda function, items, few: map(function, items))
         monkeypatch.setattr(features_packing, "rendered_tokens", quick_tokens)
         for module, name in (
             (preparing, "prepare_sample"), (views_packing, "render_views"), (features_packing, "rendered_tokens"),

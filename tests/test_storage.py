@@ -1,3 +1,4 @@
+import pickle
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,6 +57,26 @@ def test_same_records_give_the_same_bytes(tmp_path):
     for name in ("one.h5", "two.h5"):
         write(tmp_path / name)
     assert sha256(tmp_path / "one.h5") == sha256(tmp_path / "two.h5")
+
+
+def test_large_values_that_are_not_compressed_are_mapped_and_never_written_back(tmp_path):
+    path = tmp_path / "pack.h5"
+    with write_pack(path, compress=False) as pack:
+        for name, record in records():
+            pack.add(name, Record(np.tile(record.values, (10, 1)), record.name, record.size, record.values))
+    before = sha256(path)
+    with Pack(path, Record) as pack:
+        for name, expected in records():
+            record = pack[name]
+            assert isinstance(record.values, np.memmap)
+            assert not isinstance(record.extra, np.memmap)  # small
+            np.testing.assert_array_equal(record.values, np.tile(expected.values, (10, 1)))
+            there_and_back = pickle.loads(pickle.dumps(record))  # noqa: S301
+            np.testing.assert_array_equal(there_and_back.values, record.values)
+            assert pack.digest(name) == pack.digest(name)
+            record.values[:] = 0
+        assert pack["kind/1"].values.any()
+    assert sha256(path) == before
 
 
 def test_digest_of_a_record_is_that_of_its_content(tmp_path):

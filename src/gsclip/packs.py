@@ -6,7 +6,9 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import pandas as pd
 
 from gsclip.data.sample import Sample
 from gsclip.features.encode import ViewTokens
@@ -22,6 +24,18 @@ class PackedSample(NamedTuple):
     views: Views
     tokens: ViewTokens
     grouping: Grouping
+
+
+class IndexedSample(NamedTuple):
+    """A packed sample and its row of the index."""
+
+    row: dict[str, Any]
+    packed: PackedSample
+
+    @property
+    def name(self) -> str:
+        """Of the sample."""
+        return str(self.row["name"])
 
 
 @dataclass(frozen=True)
@@ -80,3 +94,15 @@ class PackFolders:
             Pack(groupings, Grouping) as opened_groupings,
         ):
             yield CategoryPacks(opened_samples, opened_views, opened_tokens, opened_groupings)
+
+    def read_all(self, index: pd.DataFrame) -> Iterator[IndexedSample]:
+        """Read the samples of an index, one at a time, category by category.
+
+        Raises:
+            InputError: when a pack is missing.
+        """
+        for category, rows in index.groupby("category", sort=True):
+            with self.open(str(category)) as packs:
+                for row in rows.to_dict("records"):
+                    named = {str(column): value for column, value in row.items()}
+                    yield IndexedSample(named, packs.read(row["name"]))

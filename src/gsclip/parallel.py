@@ -1,8 +1,13 @@
-"""Work on all cores, results in order, memory bounded."""
+"""Work on all cores, or on the workers of a Dask scheduler: results in order, memory bounded.
+
+Results do not depend on where they are computed: every process uses one thread of torch and deterministic algorithms.
+"""
 
 from __future__ import annotations
 
+import itertools
 import os
+import pickle  # between processes of this program alone
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -16,31 +21,56 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 AHEAD = 4  # items per worker that are under way before their turn
+FEW = 8  # a process takes seconds to start: so few items of about a second each are done as soon without
+SCHEDULER = "GSCLIP_SCHEDULER"  # environment variable, not a parameter: it must not make stages of the pipeline stale
+
+_function: Any = None  # what a worker process does; loaded at its first item
+_pickled = b""
 
 
 def ordered_map(
-    function: Callable[[Item], Result], items: Iterable[Item], workers: int | None = None
+    function: Callable[[Item], Result],
+    items: Iterable[Item],
+    workers: int | None = None,
+    *,
+    few: int = 0,
+    scheduler: str | None = None,
 ) -> Iterator[Result]:
     """Yield ``function(item)`` of every item, in the items' order, computed by processes.
 
-    Every process uses one thread of torch, so results do not depend on the number of cores.
-
     Args:
-        function: can be pickled; it and its results travel between processes.
-        items: read only a little ahead of the results.
-        workers: number of processes; by default the number of cores that this process may use.
+        function: can be pickled; it travels to each process once, so it may carry a model.
+        items: read only a little ahead of the results. They and the results travel between processes.
+        workers: number of local processes; by default the number of cores that this process may use.
+        few: where there are no more items, they are computed in this process.
+        scheduler: address of a Dask scheduler whose workers take the place of local processes (see
+            :mod:`gsclip.cluster`); by default what the environment variable ``GSCLIP_SCHEDULER`` holds. Empty: local.
 
     Raises:
         GsclipError: when a process dies, as for lack of memory; it names the items that were worked on.
+        InputError: when the scheduler or its workers cannot be used.
     """
+    address = os.environ.get(SCHEDULER, "") if scheduler is None else scheduler
+    if address:
+        from gsclip.cluster import cluster_map
+
+        yield from cluster_map(function, items, address)
+        return
+    source = iter(items)
+    first = list(itertools.islice(source, few + 1))
+    if len(first) <= few:
+        yield from (_here(function, item) for item in first)
+        return
     workers = workers or len(os.sched_getaffinity(0))
     # Fresh processes: forking one that runs torch's threads can deadlock.
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_one_thread) as pool:
+    with ProcessPoolExecutor(
+        workers, mp_context=get_context("spawn"), initializer=_start, initargs=(pickle.dumps(function),)
+    ) as pool:
         pending: deque[tuple[Item, Future[Result]]] = deque()
         try:
-            for item in items:
+            for item in itertools.chain(first, source):
                 try:
-                    pending.append((item, pool.submit(function, item)))
+                    pending.append((item, pool.submit(_call, item)))
                 except BrokenProcessPool as error:
                     raise _died(pending, workers) from error
                 if len(pending) >= AHEAD * workers:
@@ -50,6 +80,51 @@ def ordered_map(
         finally:
             for _, future in pending:
                 future.cancel()
+
+
+def settle() -> None:
+    """Settings of every process that computes items: one thread, deterministic algorithms."""
+    import torch
+
+    from gsclip.determinism import make_deterministic
+
+    make_deterministic()
+    torch.set_num_threads(1)
+
+
+def name_of(item: Any) -> str:  # noqa: ANN401 - items are of any type
+    """The item's entry or attribute ``name``, such as that of a row of an index, or else the item as text."""
+    try:
+        name = item["name"]
+    except (TypeError, LookupError, ValueError):
+        name = getattr(item, "name", item)
+    return printable(one_line(name, 100))
+
+
+def _here(function: Callable[[Item], Result], item: Item) -> Result:
+    """Compute one item in this process, as a worker does."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return function(item)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _start(pickled: bytes) -> None:
+    global _pickled
+    _pickled = pickled
+    settle()
+
+
+def _call(item: Any) -> Any:  # noqa: ANN401
+    global _function, _pickled
+    if _function is None:
+        _function = pickle.loads(_pickled)  # noqa: S301 - of the process that started this one
+        _pickled = b""
+    return _function(item)
 
 
 def _next(pending: deque[tuple[Item, Future[Result]]], workers: int) -> Result:
@@ -65,23 +140,8 @@ def _next(pending: deque[tuple[Item, Future[Result]]], workers: int) -> Result:
 def _died(pending: Iterable[tuple[Item, Future[Result]]], workers: int) -> GsclipError:
     """Error of a process that is gone: items begin in order, so the first without a result were worked on."""
     open_items = [item for item, future in pending if not future.done() or future.exception() is not None]
-    names = " or ".join(_name(item) for item in open_items[:workers]) or "the first item"
+    names = " or ".join(name_of(item) for item in open_items[:workers]) or "the first item"
     return GsclipError(
         f"a worker process died at {names}, most likely for lack of memory; "
         "let fewer work at once (taskset -c 0-1 gsclip ...), or use a machine with more memory"
     )
-
-
-def _name(item: Any) -> str:  # noqa: ANN401 - items are of any type
-    """The item's entry ``name``, such as that of a row of an index, or else the item as text."""
-    try:
-        name = item["name"]
-    except (TypeError, LookupError, ValueError):
-        name = item
-    return printable(one_line(name, 100))
-
-
-def _one_thread() -> None:
-    import torch
-
-    torch.set_num_threads(1)

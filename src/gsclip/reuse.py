@@ -62,7 +62,12 @@ def code_digest(sources: Sequence[str]) -> str:
         ValueError: when a pattern matches nothing.
     """
     contents = [(file.relative_to(PACKAGE).as_posix(), sha256(file)) for file in code_files(sources)]
-    return digest(contents, [(name, _version(name)) for name in LIBRARIES])
+    return digest(contents, list(library_versions().items()))
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of the :data:`LIBRARIES`; empty where one is not installed."""
+    return {name: _version(name) for name in LIBRARIES}
 
 
 def code_files(sources: Sequence[str]) -> list[Path]:
@@ -171,8 +176,17 @@ class ReusingWriter(Generic[Record]):
         made: number of records that are new.
     """
 
-    def __init__(self, path: Path, record: type[Record], store: Store | None, resources: contextlib.ExitStack) -> None:
+    def __init__(
+        self,
+        path: Path,
+        record: type[Record],
+        store: Store | None,
+        resources: contextlib.ExitStack,
+        *,
+        compress: bool = True,
+    ) -> None:
         self.taken = self.made = 0
+        self._compress = compress
         self._path, self._record, self._store, self._resources = path, record, store, resources
         self._old = store.pack(path.name) if store is not None else None
         self._opened: Pack[Record] | None = None
@@ -224,7 +238,7 @@ class ReusingWriter(Generic[Record]):
         left = {name: entry for name, entry in self._entries.items() if name not in names}
         if len(left) == len(self._entries):
             return
-        with Pack(self._path, self._record) as whole, write_pack(self._path) as pack:
+        with Pack(self._path, self._record) as whole, write_pack(self._path, compress=self._compress) as pack:
             for name in left:
                 pack.add(name, whole[name])
         self._entries = left
@@ -239,23 +253,26 @@ class ReusingWriter(Generic[Record]):
     def _start(self) -> PackWriter[Record]:
         """Give the new pack; the first call creates it, with the records that have been taken over up to here."""
         if self._pack is None:
-            self._pack = self._resources.enter_context(write_pack(self._path))
+            self._pack = self._resources.enter_context(write_pack(self._path, compress=self._compress))
             for name in self._entries:
                 self._pack.add(name, self.stored(name))
         return self._pack
 
 
 @contextlib.contextmanager
-def reusing_pack(path: Path, record: type[Record], store: Store | None) -> Iterator[ReusingWriter[Record]]:
+def reusing_pack(
+    path: Path, record: type[Record], store: Store | None, *, compress: bool = True
+) -> Iterator[ReusingWriter[Record]]:
     """Create a pack whose records may come from a store; it appears when the block ends without an error.
 
     Args:
         path: of the pack; the store knows it by the name of the file.
         record: class of the records.
         store: of the step; ``None``: nothing is taken over.
+        compress: see :func:`~gsclip.storage.write_pack`.
     """
     with contextlib.ExitStack() as resources:
-        writer = ReusingWriter(path, record, store, resources)
+        writer = ReusingWriter(path, record, store, resources, compress=compress)
         yield writer
         writer.finish()
 

@@ -150,6 +150,7 @@ def sha256(path: str | Path) -> str:
 
 
 # What lzf writes depends on memory that it does not initialise, not on the data alone.
+MAPPED = 1 << 14  # values; smaller arrays are read
 GZIP = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
 
 
@@ -178,7 +179,7 @@ class PackWriter(Generic[Record]):
 def write_pack(path: str | Path, *, compress: bool = True) -> Iterator[PackWriter[Any]]:
     """Create a pack; it appears at ``path`` when the block ends without an error.
 
-    What is read over and over is better left uncompressed.
+    What is read over and over is better left uncompressed: it is mapped into memory when it is read.
     """
     with atomic_path(path) as temporary, h5py.File(temporary, "w", track_order=True, libver="latest") as file:
         yield PackWriter(file, compress=compress)
@@ -221,10 +222,17 @@ class Pack(Generic[Record]):
             if fields is not None and field.name not in fields:
                 values[field.name] = None
             elif field.name in group:
-                values[field.name] = group[field.name][()]
+                values[field.name] = self._array(group[field.name])
             else:
                 values[field.name] = _attribute(group.attrs.get(field.name))
         return self._record(**values)
+
+    def _array(self, data: h5py.Dataset) -> np.ndarray:
+        """Values of a dataset; a large one that lies in one piece is mapped, and copied when written to."""
+        place = data.id.get_offset() if data.chunks is None and data.size > MAPPED else None
+        if place is None:
+            return np.asarray(data[()])
+        return np.memmap(self.path, dtype=data.dtype, mode="c", offset=place, shape=data.shape)
 
     def digest(self, name: str) -> str:
         """Hexadecimal SHA-256 of one record as it is stored, without reading its values.

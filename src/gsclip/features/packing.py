@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
 from gsclip.data.sample import Sample
 from gsclip.features.backbone import Backbone
 from gsclip.features.encode import ViewTokens, rendered_tokens
+from gsclip.parallel import FEW, ordered_map
 from gsclip.params import FeaturesParams
 from gsclip.prompts.grouping import Grouping, group_points
 from gsclip.reuse import Store, code_digest, digest, log_reuse, reusing_pack
@@ -35,6 +40,8 @@ def write_features(
 ) -> None:
     """Write ``<category>.tokens.h5`` and ``<category>.grouping.h5`` for every sample of an index.
 
+    All cores work, or the workers of a scheduler (:mod:`gsclip.parallel`); the bytes are the same.
+
     Args:
         index: accepted samples.
         prepared: folder of the packs of samples.
@@ -50,39 +57,82 @@ def write_features(
         code, weights_digest(backbone), config.rendered_encoding, config.local_blocks, config.local_layers
     )
     grouping = digest(code, config.cloud_points)
-    writers = {}
-    with tqdm(total=len(index), desc="features", mininterval=5) as progress:
+    keys: dict[tuple[str, str], str] = {}
+
+    def key(step: str, pack: Pack[Views] | Pack[Sample], name: str) -> str:
+        if (step, name) not in keys:
+            keys[step, name] = digest(step, pack.digest(name))
+        return keys[step, name]
+
+    def new() -> Iterator[_Task]:
         for category, rows in index.groupby("category", sort=True):
             members = set(rows["name"])
             with (
                 Pack(prepared / f"{category}.h5", Sample) as samples,
                 Pack(views_folder / f"{category}.h5", Views) as views,
-                reusing_pack(folder / f"{category}.tokens.h5", ViewTokens, store) as tokens,
+            ):
+                for name in samples.names:
+                    if name not in members:
+                        continue
+                    encoded = store and store.key(f"{category}.tokens.h5", name) == key(encoding, views, name)
+                    grouped = store and store.key(f"{category}.grouping.h5", name) == key(grouping, samples, name)
+                    if not (encoded and grouped):
+                        yield _Task(
+                            name,
+                            None if encoded else views[name],
+                            None if grouped else samples.read(name, ("points",)).points,
+                        )
+
+    made = ordered_map(functools.partial(_make, backbone, config), new(), few=FEW)
+    writers = {}
+    with tqdm(total=len(index), desc="features", unit="sample", mininterval=5) as progress:
+        for category, rows in index.groupby("category", sort=True):
+            members = set(rows["name"])
+            with (
+                Pack(prepared / f"{category}.h5", Sample) as samples,
+                Pack(views_folder / f"{category}.h5", Views) as views,
+                # Rounded tokens hardly shrink, and every epoch reads them.
+                reusing_pack(folder / f"{category}.tokens.h5", ViewTokens, store, compress=False) as tokens,
                 reusing_pack(folder / f"{category}.grouping.h5", Grouping, store) as groupings,
             ):
                 for name in samples.names:
                     if name not in members:
                         continue
-                    key = digest(encoding, views.digest(name))
-                    if tokens.holds(name, key):
+                    encoded = tokens.holds(name, key(encoding, views, name))
+                    grouped = groupings.holds(name, key(grouping, samples, name))
+                    made_tokens, made_grouping = (None, None) if encoded and grouped else next(made)
+                    if made_tokens is None:
                         tokens.take(name)
                     else:
-                        encoded = rendered_tokens(
-                            backbone,
-                            views[name],
-                            encoding=config.rendered_encoding,
-                            local_blocks=config.local_blocks,
-                            local_layers=config.local_layers,
-                        )
-                        tokens.add(name, encoded, key)
-                    key = digest(grouping, samples.digest(name))
-                    if groupings.holds(name, key):
+                        tokens.add(name, made_tokens, key(encoding, views, name))
+                    if made_grouping is None:
                         groupings.take(name)
                     else:
-                        groupings.add(name, group_points(samples[name].points, config.cloud_points), key)
+                        groupings.add(name, made_grouping, key(grouping, samples, name))
                     progress.update()
             writers[str(category)] = tokens
     log_reuse("features", writers, "encoded")
+
+
+class _Task(NamedTuple):
+    """Views and points (n, 3) of one sample; ``None`` where what is made of them can be taken over."""
+
+    name: str
+    views: Views | None
+    points: np.ndarray | None
+
+
+def _make(backbone: Backbone, config: FeaturesParams, task: _Task) -> tuple[ViewTokens | None, Grouping | None]:
+    tokens = None
+    if task.views is not None:
+        tokens = rendered_tokens(
+            backbone,
+            task.views,
+            encoding=config.rendered_encoding,
+            local_blocks=config.local_blocks,
+            local_layers=config.local_layers,
+        )
+    return tokens, None if task.points is None else group_points(task.points, config.cloud_points)
 
 
 def weights_digest(backbone: Backbone) -> str:

@@ -151,6 +151,10 @@ class StoredSamples:
         self._rows = rows.sort_values(["category", "name"]).to_dict("records")
         self._packs = packs
 
+    def __len__(self) -> int:
+        """Count them."""
+        return len(self._rows)
+
     def __iter__(self) -> Iterator[SampleScores]:
         """Read them.
 

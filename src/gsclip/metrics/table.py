@@ -43,12 +43,13 @@ from __future__ import annotations
 
 import itertools
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
+from tqdm import tqdm
 
 from gsclip.errors import InputError
 from gsclip.metrics.counts import DefectScores, RankCounts
@@ -129,7 +130,9 @@ def evaluate_samples(
     resampled: dict[str, list[np.ndarray]] = {metric: [] for metric in INTERVALS}
     kinds: dict[str, list[dict[str, Any]]] = {}
     parts: list[_Part] = []
-    for category, members in itertools.groupby(ahead, key=lambda sample: sample.category):
+    total = len(samples) if isinstance(samples, Sized) else None
+    shown = tqdm(ahead, total=total, desc="evaluate", unit="sample", mininterval=5, delay=5)
+    for category, members in itertools.groupby(shown, key=lambda sample: sample.category):
         if category in categories:
             raise InputError(category, "samples of one category are not next to each other", "sort them by category")
         counted = _count(behind, _collect(members, seed, point_threshold), seed, point_threshold)

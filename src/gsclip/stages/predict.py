@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from tqdm import tqdm
-
 from gsclip.data.datasets import TEST, role
 from gsclip.detector import Detector
-from gsclip.monitoring.rows import SAMPLES_FILE, sample_row, samples_table
+from gsclip.monitoring.rows import SAMPLES_FILE, samples_table
 from gsclip.params import Params
+from gsclip.predicting import write_predictions
 from gsclip.stages import common
-from gsclip.storage import atomic_directory, write_csv, write_pack
+from gsclip.storage import atomic_directory, write_csv
 from gsclip.training.selection import calibration_names
 
 
@@ -20,29 +19,8 @@ def predict(params: Params) -> None:
     index = common.index()
     index["role"] = [role(category, auxiliary) for category in index["category"]]
     index = index[(index["role"] == TEST) | index["name"].isin(calibration_names(index, auxiliary))]
-    rows = []
-    with (
-        atomic_directory(common.PREDICTIONS) as folder,
-        tqdm(total=len(index), desc="predict", mininterval=5) as progress,
-    ):
-        for category, members in index.groupby("category", sort=True):
-            with common.FOLDERS.open(str(category)) as packs, write_pack(folder / f"{category}.h5") as predictions:
-                for identity in members.to_dict("records"):
-                    name = identity["name"]
-                    packed = packs.read(name)
-                    prediction = detector.predict(*packed)
-                    predictions.add(name, prediction)
-                    rows.append(
-                        sample_row(
-                            {str(column): value for column, value in identity.items()},
-                            packed.sample,
-                            packed.views,
-                            packed.tokens,
-                            prediction,
-                            detector.config.threshold,
-                        )
-                    )
-                    progress.update()
+    with atomic_directory(common.PREDICTIONS) as folder:
+        rows = write_predictions(detector, index, common.FOLDERS, folder)
         write_csv(folder / SAMPLES_FILE, samples_table(rows))
 
 

@@ -53,7 +53,7 @@ class Batch:
 
 
 class TrainingData:
-    """Auxiliary samples by name; memory holds one batch at a time.
+    """Auxiliary samples by name, read batch by batch.
 
     Args:
         folders: of the packs.

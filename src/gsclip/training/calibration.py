@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -11,7 +13,8 @@ from tqdm import tqdm
 from gsclip.detector import Detector
 from gsclip.errors import GsclipError
 from gsclip.metrics.threshold import ScoreHistogram, best_f1_threshold
-from gsclip.packs import PackFolders
+from gsclip.packs import IndexedSample, PackFolders
+from gsclip.parallel import FEW, ordered_map
 
 
 def calibrate(detector: Detector, folders: PackFolders, index: pd.DataFrame, names: Sequence[str]) -> Detector:
@@ -21,7 +24,7 @@ def calibrate(detector: Detector, folders: PackFolders, index: pd.DataFrame, nam
     best F1 over all points of all samples together, so that a sample counts by its number of points; samples without
     ground truth are left out, and without one defective point there is none. Of a thinned cloud all points of the scan
     count, each with its own ground truth and the score of the nearest point that was kept, as where the model is used
-    and evaluated. Memory holds one sample at a time. Colours range from the median of the point scores of a typical
+    and evaluated. Memory holds a few samples at a time. Colours range from the median of the point scores of a typical
     sample to the highest of all samples.
 
     Raises:
@@ -35,22 +38,14 @@ def calibrate(detector: Detector, folders: PackFolders, index: pd.DataFrame, nam
     medians: list[float] = []
     highest = 0.0
     points = ScoreHistogram()
-    progress = tqdm(total=len(chosen), desc="calibrate", mininterval=5)
-    for category, rows in chosen.groupby("category"):
-        with folders.open(str(category)) as packs:
-            for name, label in zip(rows["name"], rows["label"], strict=True):
-                packed = packs.read(name)
-                sample, prediction = packed.sample, detector.predict(*packed)
-                point_scores = sample.spread(prediction.point_scores)
-                mask = sample.mask if sample.nearest is None else sample.scan_mask
-                if mask is not None:
-                    points.add(mask, point_scores)
-                scores.append(prediction.object_score)
-                medians.append(float(np.median(point_scores)))
-                highest = max(highest, float(point_scores.max()))
-                labels.append(label)
-                progress.update()
-    progress.close()
+    found = ordered_map(functools.partial(_scores, detector), folders.read_all(chosen), few=FEW)
+    for label, score in tqdm(found, total=len(chosen), desc="calibrate", unit="sample", mininterval=5):
+        if score.mask is not None:
+            points.add(score.mask, score.points)
+        scores.append(score.object)
+        medians.append(float(np.median(score.points)))
+        highest = max(highest, float(score.points.max()))
+        labels.append(label)
     threshold, _ = best_f1_threshold(np.array(labels), np.array(scores))
     best_of_points = points.best_f1_threshold()
     low = float(np.median(medians))
@@ -63,3 +58,18 @@ def calibrate(detector: Detector, folders: PackFolders, index: pd.DataFrame, nam
         }
     )
     return Detector(config, detector.backbone, detector.prompts, detector.depth_stream, detector.refinement)
+
+
+class _Scores(NamedTuple):
+    """Of one sample: scores of object and points, ground truth of the points where it is known."""
+
+    object: float
+    points: np.ndarray
+    mask: np.ndarray | None
+
+
+def _scores(detector: Detector, task: IndexedSample) -> tuple[int, _Scores]:
+    row, packed = task
+    sample, prediction = packed.sample, detector.predict(*packed)
+    mask = sample.mask if sample.nearest is None else sample.scan_mask
+    return row["label"], _Scores(prediction.object_score, sample.spread(prediction.point_scores), mask)

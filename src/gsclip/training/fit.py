@@ -1,4 +1,7 @@
-"""Trains one stage and writes what it learned: resumable, and whole or not at all."""
+"""Trains one stage and writes what it learned: resumable, and whole or not at all.
+
+Of several processes (:mod:`gsclip.training.distributed`) the first writes.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ from gsclip.storage import atomic_directory, save_module, write_csv
 from gsclip.streams.streams import build_streams, save_streams
 from gsclip.training.batches import TrainingData
 from gsclip.training.checkpoints import Checkpoint, run_key
+from gsclip.training.distributed import is_first
 from gsclip.training.loop import empty_curve
 from gsclip.training.stage1 import train_stage1
 from gsclip.training.stage2 import train_stage2
@@ -66,6 +70,8 @@ def fit_stage1(params: Params, backbone: Backbone, training: TrainingSet, places
     load_encoder(prompts, params.stage1)
     curve = train_stage1(prompts, backbone, data, params.stage1, checkpoint, places.live)
     data.close()
+    if not is_first():
+        return
     write_csv(places.curve, curve)  # before the model, which stands for a finished training
     with atomic_directory(places.model) as folder:
         save_module(prompts, folder / PROMPTS_FILE)
@@ -75,6 +81,8 @@ def fit_stage1(params: Params, backbone: Backbone, training: TrainingSet, places
 def fit_stage2(params: Params, backbone: Backbone, training: TrainingSet, prompts_folder: Path, places: Places) -> None:
     """Learn depth stream and SRM under the prompts of a folder; an empty folder when they are switched off."""
     if not params.stage2.depth_stream:
+        if not is_first():
+            return
         write_csv(places.curve, empty_curve())
         with atomic_directory(places.model):
             return
@@ -87,6 +95,8 @@ def fit_stage2(params: Params, backbone: Backbone, training: TrainingSet, prompt
         depth_stream, refinement, prompts, backbone, data, params.features, params.stage2, checkpoint, places.live
     )
     data.close()
+    if not is_first():
+        return
     write_csv(places.curve, curve)
     with atomic_directory(places.model) as folder:
         save_streams(folder, depth_stream, refinement)

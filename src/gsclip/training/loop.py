@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
+import math
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from tqdm import tqdm
 
 from gsclip.errors import GsclipError
 from gsclip.training.checkpoints import Checkpoint
+from gsclip.training.distributed import Shared, from_first, is_first, share, sum_gradients, summed
 from gsclip.training.live import live_curve
 
 _log = logging.getLogger(__name__)
@@ -24,8 +27,9 @@ def train(
     modules: Mapping[str, nn.Module],
     optimizer: torch.optim.Optimizer,
     names: Sequence[str],
-    step: Callable[[list[str]], Mapping[str, Tensor]],
+    step: Callable[[Any], Mapping[str, Tensor]],
     *,
+    read: Callable[[list[str]], Any] | None = None,
     epochs: int,
     batch_size: int,
     seed: int,
@@ -38,13 +42,17 @@ def train(
 ) -> pd.DataFrame:
     """Train until ``epochs`` epochs are done, from the checkpoint if there is one.
 
-    Randomness is seeded anew in every epoch by (seed, epoch), so a resumed run equals an uninterrupted one.
+    Randomness is seeded anew in every epoch by (seed, epoch), so a resumed run equals an uninterrupted one. Of several
+    processes (:mod:`gsclip.training.distributed`) each computes its share of every micro batch, and the first writes.
 
     Args:
         modules: what is trained, by name; they are in training mode and hold parameters that need a gradient.
         optimizer: over their parameters.
         names: samples; each epoch visits all of them once in its own order.
-        step: from names to loss terms, means over these samples, of which ``loss`` is minimised.
+        step: from names, or what was read for them, to loss terms, means over these samples, of which ``loss`` is
+            minimised.
+        read: from names to what a step takes; it runs ahead in a thread of its own, while the step before is at work,
+            and draws no random numbers. ``None``: steps take the names.
         epochs: number of epochs.
         batch_size: samples of one step of the optimizer; the last batch of an epoch may be smaller.
         seed: of order and dropout.
@@ -63,13 +71,13 @@ def train(
         GsclipError: when the loss is not finite.
     """
     curve: list[dict[str, float]] = []
-    state = checkpoint.load()
+    state = from_first(checkpoint.load() if is_first() else None)
     if state is not None:
         _restore(state, modules, optimizer, scheduler)
         curve = state["curve"]
         _log.info("%s: resumed after epoch %d of %d", checkpoint.name, len(curve), epochs)
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    with live_curve(live) as show:
+    with live_curve(live if is_first() else None) as show, Shared(modules.values()) as shared:
         for row in curve:
             show(row)
         for epoch in range(len(curve) + 1, epochs + 1):
@@ -78,34 +86,47 @@ def train(
             batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
             _warn_of_batches_without_defect(f"{checkpoint.name}, epoch {epoch}", batches, defective)
             sums: dict[str, float] = {}
-            progress = tqdm(total=len(order), desc=f"{checkpoint.name} {epoch}/{epochs}", unit="sample", mininterval=5)
-            for batch in batches:
+            progress = tqdm(
+                total=len(order),
+                desc=f"{checkpoint.name} {epoch}/{epochs}",
+                unit="sample",
+                mininterval=5,
+                disable=not is_first(),
+            )
+            parts = [_parts(batch, micro_batch_size or len(batch)) for batch in batches]
+            own = [share(part).names for of_batch in parts for part in of_batch]
+            inputs = iter(own) if read is None else _read_ahead(read, own)
+            for batch, of_batch in zip(batches, parts, strict=True):
                 optimizer.zero_grad(set_to_none=True)
-                size = micro_batch_size or len(batch)
-                for part in (batch[start : start + size] for start in range(0, len(batch), size)):
-                    terms = step(part)
-                    loss = terms["loss"]
-                    if not torch.isfinite(loss):
+                for part in of_batch:
+                    shared.share = share(part)
+                    counted = shared.share.counted
+                    terms = step(next(inputs))
+                    totals = summed([value.item() * counted for value in terms.values()])
+                    loss = dict(zip(terms, totals, strict=True))["loss"] / len(part)
+                    if not math.isfinite(loss):
                         raise GsclipError(
                             f"{checkpoint.name}: loss is not finite in epoch {epoch}, at {', '.join(part)}; "
                             "lower the learning rate"
                         )
-                    (loss * (len(part) / len(batch))).backward()
-                    for name, value in terms.items():
-                        sums[name] = sums.get(name, 0.0) + value.item() * len(part)
+                    (terms["loss"] * (counted / len(batch))).backward()
+                    for name, value in zip(terms, totals, strict=True):
+                        sums[name] = sums.get(name, 0.0) + value
+                sum_gradients(parameters)
                 if clip_norm is not None:
                     nn.utils.clip_grad_norm_(parameters, clip_norm)
                 optimizer.step()
                 if scheduler is not None:
                     scheduler.step()
                 progress.update(len(batch))
-                progress.set_postfix_str(f"loss {loss.item():.4f}", refresh=False)
+                progress.set_postfix_str(f"loss {loss:.4f}", refresh=False)
             progress.close()
             rate = optimizer.param_groups[0]["lr"]
             curve.append(
                 {"epoch": epoch, **{name: value / len(order) for name, value in sums.items()}, "learning_rate": rate}
             )
-            checkpoint.save(_state(modules, optimizer, scheduler, curve))
+            if is_first():
+                checkpoint.save(_state(modules, optimizer, scheduler, curve))
             show(curve[-1])
     return pd.DataFrame(curve) if curve else empty_curve()
 
@@ -115,10 +136,25 @@ def empty_curve() -> pd.DataFrame:
     return pd.DataFrame(columns=["epoch", "loss", "learning_rate"])
 
 
+def _parts(batch: list[str], size: int) -> list[list[str]]:
+    return [batch[start : start + size] for start in range(0, len(batch), size)]
+
+
+def _read_ahead(read: Callable[[list[str]], Any], parts: Sequence[list[str]]) -> Iterator[Any]:
+    """Yield what is read for each part, in order; the next one is read meanwhile."""
+    with ThreadPoolExecutor(1, thread_name_prefix="read-ahead") as reader:
+        coming = reader.submit(read, parts[0]) if parts else None
+        for following in [*parts[1:], None]:
+            if coming is not None:
+                current = coming.result()
+                coming = None if following is None else reader.submit(read, following)
+                yield current
+
+
 def _warn_of_batches_without_defect(
     where: str, batches: Sequence[Sequence[str]], defective: Collection[str] | None
 ) -> None:
-    if defective is None:
+    if defective is None or not is_first():
         return
     without = sum(not any(name in defective for name in batch) for batch in batches)
     if without:

@@ -12,7 +12,7 @@ from torch import Tensor
 from gsclip.features.backbone import Backbone
 from gsclip.params import Stage1Params
 from gsclip.prompts.geometry_prompts import Prompts
-from gsclip.training.batches import TrainingData
+from gsclip.training.batches import Batch, TrainingData
 from gsclip.training.checkpoints import Checkpoint
 from gsclip.training.loop import empty_curve, train
 from gsclip.training.losses import detection_losses
@@ -36,8 +36,7 @@ def train_stage1(
     if not list(prompts.parameters()):
         return empty_curve()
 
-    def step(names: list[str]) -> Mapping[str, Tensor]:
-        batch = data.batch(names)
+    def step(batch: Batch) -> Mapping[str, Tensor]:
         losses = detection_losses(batch.tokens, prompts(backbone.clip, batch.grouping), batch)
         return {
             "loss": losses.classification + losses.segmentation,
@@ -51,6 +50,7 @@ def train_stage1(
         optimizer,
         data.names,
         step,
+        read=data.batch,
         epochs=params.epochs,
         batch_size=params.batch_size,
         micro_batch_size=params.micro_batch_size,

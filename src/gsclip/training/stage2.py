@@ -16,7 +16,7 @@ from gsclip.features.types import VisualEncoder
 from gsclip.params import FeaturesParams, Stage2Params
 from gsclip.prompts.geometry_prompts import Prompts
 from gsclip.streams.refinement import SynergisticRefinement
-from gsclip.training.batches import TrainingData
+from gsclip.training.batches import Batch, TrainingData
 from gsclip.training.checkpoints import Checkpoint
 from gsclip.training.loop import train
 from gsclip.training.losses import consistency_loss, detection_losses
@@ -41,8 +41,7 @@ def train_stage2(
     text = _text_features(prompts.eval(), backbone, data)
     depth_stream.transformer.grad_checkpointing = params.gradient_checkpointing
 
-    def step(names: list[str]) -> Mapping[str, Tensor]:
-        batch = data.batch(names)
+    def step(batch: Batch) -> Mapping[str, Tensor]:
         if batch.depth is None:
             raise GsclipError("stage 2 learns from depth images: give the training data their encoding")
         # The losses stay in float32: their sums over pixels and points are long.
@@ -56,7 +55,7 @@ def train_stage2(
             ).unflatten(0, batch.depth.shape[:2])
             refined = refinement(batch.tokens, depth)
         refined = refined.float()
-        losses = detection_losses(refined, torch.stack([text[name] for name in names]), batch)
+        losses = detection_losses(refined, torch.stack([text[name] for name in batch.names]), batch)
         consistency = consistency_loss(refined[:, :, 0])
         return {
             "loss": losses.classification + losses.segmentation + params.consistency_weight * consistency,
@@ -78,6 +77,7 @@ def train_stage2(
         optimizer,
         data.names,
         step,
+        read=data.batch,
         epochs=params.epochs,
         batch_size=params.batch_size,
         micro_batch_size=params.micro_batch_size,
