@@ -55,20 +55,22 @@ def run_groups(names: Sequence[str], settings: Settings) -> dict[str, Any]:
     """Measure groups, each in a process of its own; one that fails is listed, the others go on.
 
     Returns:
-        ``machine``, ``quick``, ``rows``, ``profiles``, ``peak_mib`` of each process, and ``failed`` groups with the
-        last line of what they said.
+        ``machine``, ``quick``, ``clock``, ``rows``, ``profiles``, ``peak_mib`` of each process, and ``failed`` groups
+        with their exit codes.
     """
     results: dict[str, Any] = {"machine": machine.describe(settings.threads), "quick": settings.quick}
+    results["clock"] = settings.clock
     results |= {"rows": [], "profiles": {}, "peak_mib": {}, "failed": {}}
-    threads = {name: str(settings.threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+    environment = {f"{library}_NUM_THREADS": str(settings.threads) for library in ("OMP", "MKL", "OPENBLAS")}
     with tempfile.TemporaryDirectory() as folder:
+        environment["XDG_RUNTIME_DIR"] = os.environ.get("XDG_RUNTIME_DIR", folder)  # windows complain without
         for number, name in enumerate(names, start=1):
             print(f"[{number}/{len(names)}] {name}", file=sys.stderr, flush=True)
             start = time.perf_counter()
             file = Path(folder) / f"{name}.json"
             command = [sys.executable, "-m", "benchmarks.bench", "--group", name, "--result", str(file)]
             command += ["--settings", json.dumps(dataclasses.asdict(settings))]
-            done = subprocess.run(command, env={**os.environ, **threads}, cwd=ROOT, check=False)
+            done = subprocess.run(command, env={**os.environ, **environment}, cwd=ROOT, check=False)
             if done.returncode:
                 results["failed"][name] = f"exit code {done.returncode}"
                 continue
@@ -88,6 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--full-size", action="store_true", help="the paper's size and 3 million points, too")
     parser.add_argument("--repeats", type=int, default=5, help="runs of each variant; fewer of those that take minutes")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="of torch; all cores")
+    parser.add_argument("--clock", choices=("wall", "cpu"), default="wall", help="cpu: where other programs disturb")
     parser.add_argument("--scans", type=Path, help="folder of a data set, in the layout of MVTec 3D-AD or Eyecandies")
     parser.add_argument("--model", type=Path, help="folder of a detector")
     parser.add_argument("--against", type=Path, help="an earlier result, .json")
@@ -106,6 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         scans=None if given.scans is None else str(given.scans.resolve()),
         model=None if given.model is None else str(given.model.resolve()),
         large=given.full_size,
+        clock=given.clock,
     )
     names = given.only or [name for name in GROUPS if name != FULL_SIZE or given.full_size]
     # Read first: it may be the file that is written over.

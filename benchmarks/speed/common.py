@@ -35,6 +35,7 @@ class Settings:
         scans: folder of a data set with ground truth (see :mod:`benchmarks.background`); ``None``: a generated scan.
         model: folder of a detector; ``None``: ``models/gsclip`` where it is, else an untrained one.
         large: the largest sizes too: 3 million points.
+        clock: ``wall``, or ``cpu``: seconds of all threads of the process, where other programs disturb.
     """
 
     quick: bool = False
@@ -43,6 +44,12 @@ class Settings:
     scans: str | None = None
     model: str | None = None
     large: bool = False
+    clock: Literal["wall", "cpu"] = "wall"
+
+    @property
+    def now(self) -> Callable[[], float]:
+        """The clock, in seconds."""
+        return time.process_time if self.clock == "cpu" else time.perf_counter
 
 
 @dataclass(frozen=True)
@@ -117,7 +124,11 @@ def speed_up(naive: list[float], ours: list[float]) -> float:
 
 
 def interleaved(
-    variants: Mapping[str, Callable[[], object]], repeats: int, *, warm_up: bool = True
+    variants: Mapping[str, Callable[[], object]],
+    repeats: int,
+    *,
+    warm_up: bool = True,
+    now: Callable[[], float] = time.perf_counter,
 ) -> dict[str, list[float]]:
     """Seconds of each variant, run in turn ``repeats`` times, forwards and backwards: both meet the same disturbance.
 
@@ -125,6 +136,7 @@ def interleaved(
         variants: by name.
         repeats: runs of each.
         warm_up: run each once before.
+        now: clock.
     """
     if warm_up:
         for variant in variants.values():
@@ -132,9 +144,9 @@ def interleaved(
     seconds: dict[str, list[float]] = {name: [] for name in variants}
     for repeat in range(repeats):
         for name in list(variants) if repeat % 2 == 0 else reversed(list(variants)):
-            start = time.perf_counter()
+            start = now()
             variants[name]()
-            seconds[name].append(time.perf_counter() - start)
+            seconds[name].append(now() - start)
     return seconds
 
 

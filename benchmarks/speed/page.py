@@ -23,6 +23,8 @@ def page(results: Mapping[str, Any]) -> str:
         "do, written for this benchmark (`benchmarks/naive/`); tests hold its results against ours.",
         "",
     ]
+    if results["clock"] == "cpu":
+        lines += ["Seconds are those of all threads of the process (but for start-up): others were running.", ""]
     if results["quick"]:
         lines += ["**Quick run: sizes are tiny, the figures mean nothing.**", ""]
     lines += [
@@ -74,7 +76,7 @@ def compare(results: Mapping[str, Any], earlier: Mapping[str, Any]) -> dict[str,
         if row["name"] in before
     ]
     same = all(old[key] == new[key] for key in ("processor", "cores", "threads")) and (
-        earlier["quick"] == results["quick"]
+        (earlier["quick"], earlier["clock"]) == (results["quick"], results["clock"])
     )
     return {"commit": old["commit"], "same_machine": same, "rows": rows}
 

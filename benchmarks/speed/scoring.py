@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import statistics
-import time
 from collections.abc import Callable
 from typing import Any, Literal, get_args, get_origin
 
@@ -74,7 +73,8 @@ def measure(settings: Settings) -> Found:
     torch.set_num_threads(settings.threads)
     scan, description = read_one_scan(settings)
     detector, model = load_detector(settings)
-    rows = _rows(detector, scan, f"{description}, {model}, {settings.threads} threads", settings.repeats, "")
+    how = f"{description}, {model}, {settings.threads} threads"
+    rows = _rows(detector, scan, how, settings.repeats, "", settings.now)
     sample = detector.prepare(scan)
     views = detector.render(sample)
     return Found(
@@ -103,11 +103,13 @@ def measure_full_size(settings: Settings) -> Found:
     how = f"{description}, {params.features.backbone} with random weights, {settings.threads} threads"
     sample = detector.prepare(scan)
     views = detector.render(sample)
-    rows = _rows(detector, scan, how, 1, "_full_size")
+    rows = _rows(detector, scan, how, 1, "_full_size", settings.now)
     return Found(rows, {"score, full size": where_time_goes(lambda: detector.predict(sample, views))})
 
 
-def _rows(detector: Detector, scan: Scan, how: str, repeats: int, suffix: str) -> list[Row]:
+def _rows(
+    detector: Detector, scan: Scan, how: str, repeats: int, suffix: str, now: Callable[[], float]
+) -> list[Row]:
     """Of the whole way from the scan, and of encoding and scoring alone."""
     sample = detector.prepare(scan)
     views = detector.render(sample)
@@ -122,7 +124,7 @@ def _rows(detector: Detector, scan: Scan, how: str, repeats: int, suffix: str) -
 
     full_size = bool(suffix)
     warm_up = not full_size
-    seconds = interleaved({"ours": ours, "naive": naive}, repeats, warm_up=warm_up)
+    seconds = interleaved({"ours": ours, "naive": naive}, repeats, warm_up=warm_up, now=now)
     difference = max(
         abs(found["ours"].object_score - found["naive"].object_score),
         float(np.abs(found["ours"].point_scores - found["naive"].point_scores).max()),
@@ -144,14 +146,14 @@ def _rows(detector: Detector, scan: Scan, how: str, repeats: int, suffix: str) -
     steps: dict[str, list[float]] = {}
     wholes = []
     for _ in range(1 if full_size else repeats):
-        times = _steps(detector, scan)
+        times = _steps(detector, scan, now)
         wholes.append(sum(times.values()))
         for step, value in times.items():
             steps.setdefault(step, []).append(value)
-    start = time.perf_counter()
+    start = now()
     # Without windows: their libraries and the compiler's, which torchvision loads, do not get along in one process.
     naive_views(sample, image_size=config.image_size, cameras=config.cameras, views=config.views)
-    drawn = time.perf_counter() - start
+    drawn = now() - start
     preparing = statistics.median(steps["prepare"])
     whole = Row(
         name=f"object{suffix}",
@@ -166,14 +168,14 @@ def _rows(detector: Detector, scan: Scan, how: str, repeats: int, suffix: str) -
     return [whole, scoring]
 
 
-def _steps(detector: Detector, scan: Scan) -> dict[str, float]:
+def _steps(detector: Detector, scan: Scan, now: Callable[[], float]) -> dict[str, float]:
     """Seconds of each step of one object."""
     seconds: dict[str, float] = {}
 
     def timed(step: str, function: Callable[[], Any]) -> Any:  # noqa: ANN401
-        start = time.perf_counter()
+        start = now()
         result = function()
-        seconds[step] = time.perf_counter() - start
+        seconds[step] = now() - start
         return result
 
     sample = timed("prepare", lambda: detector.prepare(scan))
@@ -216,7 +218,7 @@ def profiles(detector: Detector, scan: Scan, settings: Settings) -> list[Row]:
 
         return run
 
-    seconds = interleaved({name: score(name) for name in detectors}, settings.repeats)
+    seconds = interleaved({name: score(name) for name in detectors}, settings.repeats, now=settings.now)
     rows = []
     for name in others:
         ratio = speed_up(seconds[FULL], seconds[name])

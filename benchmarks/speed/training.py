@@ -164,6 +164,7 @@ def _row(work: Work, stage: str, settings: Settings) -> Row:
         # Ours first: the naive loop reads the clouds of the packs that it writes.
         {"ours": lambda: work.ours(stage), "naive": lambda: work.naive(stage, NAIVE_EPOCHS)},
         1 if settings.quick else min(settings.repeats, 3),
+        now=settings.now,
     )
     ours, naive = seconds["ours"], [value * epochs / NAIVE_EPOCHS for value in seconds["naive"]]
     size = f"{len(work.names)} parts, batches of {getattr(work.params, stage).batch_size}, embedded backbone"

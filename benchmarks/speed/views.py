@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import statistics
-import time
 
 import numpy as np
 import torch
@@ -25,9 +24,9 @@ def measure(settings: Settings) -> Found:
     torch.set_num_threads(1)
     size = 96 if settings.quick else SIZE
     scan, description = read_one_scan(settings)
-    start = time.perf_counter()
+    start = settings.now()
     sample = prepare_sample(scan)
-    prepared = time.perf_counter() - start
+    prepared = settings.now() - start
     window = window_available()
     seconds = interleaved(
         {
@@ -35,6 +34,7 @@ def measure(settings: Settings) -> Found:
             "naive": lambda: naive_views(sample, image_size=size, window=window),
         },
         settings.repeats,
+        now=settings.now,
     )
     ours, naive = seconds["ours"], seconds["naive"]
     pictures = "an Open3D window for each rendered image and mask" if window else "no window (none can be opened here)"
@@ -64,7 +64,8 @@ def _growth(settings: Settings, size: int) -> Row:
     medians = {}
     for count in counts:
         sample = knobbly_ring(count)
-        runs = interleaved({"ours": lambda sample=sample: render_views(sample, image_size=size)}, settings.repeats)
+        render = {"ours": lambda sample=sample: render_views(sample, image_size=size)}
+        runs = interleaved(render, settings.repeats, now=settings.now)
         medians[count] = statistics.median(runs["ours"])
     before, last = counts[-2:]
     exponent = math.log(medians[last] / medians[before]) / math.log(last / before)
