@@ -20,6 +20,7 @@ from gsclip.pretraining.backbone import (
     embed_crops,
     install_weights,
     learning_rate_factor,
+    mean_weights,
     pair_index,
     random_rotations,
     ridged_index,
@@ -112,6 +113,13 @@ def test_ridged_scans_are_crushed_or_good_and_others_than_those_before():
     assert set(last["defect"]) == {"crushing", "good"}
     assert "crushing" not in set(first["defect"])
     assert not set(first["name"]) & set(last["name"])
+
+
+def test_weights_are_averaged_one_by_one():
+    first, second = ({"a": torch.tensor([1.0, value]), "b": torch.full((2, 2), value)} for value in (0.0, 4.0))
+    mean = mean_weights([first, second])
+    torch.testing.assert_close(mean["a"], torch.tensor([1.0, 2.0]))
+    torch.testing.assert_close(mean["b"], torch.full((2, 2), 2.0))
 
 
 def test_the_last_part_adds_other_pairs_and_the_late_families():

@@ -66,6 +66,7 @@ HIGHEST_PATCHES = 4
 RIDGED = ("flange_bolt", "stepped_shaft", "collet", "bottle", "turned_mix", "tapered_rod")
 RIDGED_SPLIT = "validation"  # parts of their own
 PAIR_SPLIT = "test"  # likewise
+AVERAGED = 2  # last parts of the training, whose weights are averaged in the end
 WIDE_SPLIT = "validation"  # of the pairs that the last part adds, under another seed
 LATE = ("printed_part", "vessel")  # families that were made last: only the last part of the training sees them
 FLAWLESS = "-flawless"  # ends the name of a damaged view's twin
@@ -508,13 +509,24 @@ def train_backbone(folder: Path, settings: BackboneTraining) -> Path:
     clip = build_embedded().train()
     clip.load_state_dict({name: value.float() for name, value in load_file(first).items()})
     curves = {"single": pd.read_csv(first.with_suffix(".csv"))}
+    states = []
     for part in _pair_parts(settings):
         curves[part.name] = _train_pairs(clip, folder, settings, key, part)
+        states.append({name: value.detach().clone() for name, value in clip.state_dict().items()})
+    clip.load_state_dict(mean_weights(states[-AVERAGED:]))
     curve = pd.concat(curves, names=["part_of_training", "row"]).reset_index("part_of_training")
     write_csv(folder / "curve.csv", curve)
     weights = folder / "weights.safetensors"
     _save(clip, weights)
     return weights
+
+
+def mean_weights(states: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Mean of the weights that one training has passed through: one model, better on other data than each of them.
+
+    Izmailov et al., "Averaging weights leads to wider optima and better generalization", UAI 2018.
+    """
+    return {name: torch.stack([state[name] for state in states]).mean(0) for name in states[0]}
 
 
 def _train_first(clip: ClipModel, folder: Path, settings: BackboneTraining, key: str, target: Path) -> None:
