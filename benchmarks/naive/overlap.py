@@ -30,8 +30,8 @@ def naive_overlap(samples: Iterable[tuple[np.ndarray, np.ndarray]], steps: int =
         for alarm, mask in zip(alarms, defect, strict=True):
             labels, count = ndimage.label(mask, EIGHT_CONNECTED)
             for region in range(1, count + 1):
-                inside = labels == region
-                found.append((alarm & inside).sum() / inside.sum())
+                rows, columns = np.argwhere(labels == region).T  # the coordinates of a region, as regionprops has them
+                found.append(alarm[rows, columns].sum() / len(rows))
         rates.append((alarms & normal).sum() / normal.sum())
         overlaps.append(np.mean(found))
     rate, overlap = np.array(rates), np.array(overlaps)

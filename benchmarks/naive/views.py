@@ -1,8 +1,9 @@
 """Views one camera after the other: a window for each image, Python loops over all points for z-buffer and visibility.
 
-The references render through Open3D's legacy window, and find pixel and visibility of each point in two Python loops a
-view. Cameras, scale and splats are ours (:mod:`gsclip.views.renderer`), so that all but the window's pictures agree.
-Normals are an input, as of ours.
+The references render through Open3D's legacy window, find pixel and visibility of each point in two Python loops a
+view, and make the depth images in a second pass over the scan, which projects the points again. Cameras, scale and
+splats are ours (:mod:`gsclip.views.renderer`), so that all but the window's pictures agree. Normals are an input, as of
+ours.
 """
 
 from __future__ import annotations
@@ -61,6 +62,26 @@ def naive_views(
                 window_image(sample, rotation, image_size, masked=True)
         found.append(view)
     return Views(**{name: np.stack([view[name] for view in found]) for name in found[0]})
+
+
+def naive_depths(sample: Sample, *, image_size: int, cameras: str = "front", views: int = 9) -> np.ndarray:
+    """(v, h, w) float32 depths alone, infinite where there is nothing: a pass of its own, with its own z-buffer."""
+    rotations = camera_rotations(cameras, views)
+    centre = (sample.points.min(axis=0) + sample.points.max(axis=0)) / 2
+    seen = [(sample.points - centre) @ rotation.T for rotation in rotations]
+    pixel_length = 2 * max(np.abs(camera[:, :2]).max() for camera in seen) / np.float32(MARGIN * image_size)
+    reach = min(math.ceil(1.5 * point_spacing(sample.points) / float(pixel_length)) | 1, LARGEST_SPLAT) // 2
+    front = min(camera[:, 2].min() for camera in seen)
+    depths = np.full((len(seen), image_size, image_size), np.inf, np.float32)
+    for buffer, camera in zip(depths, seen, strict=True):
+        depth = camera[:, 2] - front
+        columns_rows = np.floor(camera[:, :2] / pixel_length + np.float32(image_size / 2)).astype(int)
+        columns_rows = np.clip(columns_rows, 0, image_size - 1)
+        for index in range(len(camera)):
+            column, row = columns_rows[index]
+            place = np.s_[max(row - reach, 0) : row + reach + 1, max(column - reach, 0) : column + reach + 1]
+            buffer[place] = np.minimum(buffer[place], depth[index])
+    return depths
 
 
 def _view(

@@ -8,7 +8,7 @@ import statistics
 import numpy as np
 import torch
 
-from benchmarks.naive.views import naive_views, window_available
+from benchmarks.naive.views import naive_depths, naive_views, window_available
 from benchmarks.speed.common import Check, Found, Row, Settings, interleaved, read_one_scan, speed_up, where_time_goes
 from gsclip.data.preparation import prepare_sample
 from gsclip.data.sample import Sample
@@ -31,7 +31,10 @@ def measure(settings: Settings) -> Found:
     seconds = interleaved(
         {
             "ours": lambda: render_views(sample, image_size=size),
-            "naive": lambda: naive_views(sample, image_size=size, window=window),
+            "naive": lambda: (
+                naive_views(sample, image_size=size, window=window),
+                naive_depths(sample, image_size=size),
+            ),
         },
         settings.repeats,
         now=settings.now,
@@ -43,7 +46,8 @@ def measure(settings: Settings) -> Found:
         what="nine views of a scan: rendered, depth, correspondence, visibility, mask",
         how=(
             f"{description}, {len(sample.points):,} points of the part, images of {size}², one thread; the normals "
-            f"are given. Naive: {pictures}, Python loops over all points of each view"
+            f"are given. Naive: {pictures}, Python loops over all points of each view, the depth in a pass of its "
+            "own, as the references do"
         ),
         ours=ours,
         naive=naive,

@@ -14,7 +14,7 @@ from benchmarks.naive.grouping import naive_grouping
 from benchmarks.naive.overlap import naive_overlap
 from benchmarks.naive.scoring import naive_scores
 from benchmarks.naive.training import NaiveTraining
-from benchmarks.naive.views import naive_views
+from benchmarks.naive.views import naive_depths, naive_views
 from tests.detectors import PARAMS, as_if_trained, untrained_detector
 from tests.learning import training_data
 
@@ -179,3 +179,12 @@ def test_the_released_loop_of_stage_2_leaves_lora_and_attention_as_they_were(tra
     assert torch.equal(after["rendered_key.weight"], modules["rendered_key.weight"])
     assert torch.equal(after["depth_key.weight"], modules["depth_key.weight"])
     assert not torch.equal(after["merge.0.weight"], modules["merge.0.weight"])
+
+
+def test_depths_of_the_second_pass_are_those_of_the_covering_points(sample):
+    depths, views = naive_depths(sample, image_size=48), render_views(sample, image_size=48)
+    shown = np.isfinite(depths)
+    assert not (views.foreground & ~shown).any()
+    for depth, ours, seen in zip(depths, views.depth, views.foreground, strict=True):
+        nearness = np.corrcoef(depth[seen], ours[seen].astype(float))[0, 1]
+        assert nearness < -0.95

@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from gsclip.features.backbone import Backbone
 from gsclip.features.images import rendered_images
+from gsclip.features.inference import InferenceEncoder
 from gsclip.features.types import RenderedEncoding, VisualEncoder
 from gsclip.features.value_attention import encode_images
 from gsclip.views.views import Views
@@ -55,11 +56,5 @@ def rendered_tokens(
     backbone: Backbone, views: Views, *, encoding: RenderedEncoding, local_blocks: int, local_layers: tuple[int, ...]
 ) -> ViewTokens:
     """Tokens of the frozen rendered stream, rounded to float16 as they are stored."""
-    tokens = encode_views(
-        backbone,
-        backbone.clip.visual,
-        rendered_images(views, encoding),
-        local_blocks=local_blocks,
-        local_layers=local_layers,
-    )
-    return ViewTokens(tokens.to(torch.float16).numpy())
+    encoder = InferenceEncoder(backbone, backbone.clip.visual, local_blocks=local_blocks, layers=local_layers)
+    return ViewTokens(encoder(rendered_images(views, encoding)).to(torch.float16).numpy())
