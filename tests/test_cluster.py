@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import Future
 from pathlib import Path
 
 import numpy as np
@@ -221,9 +222,10 @@ class FakeClient:
     def nthreads(self):
         return {"tcp://worker": 1}
 
-    def run(self, function, on_error):
-        assert on_error == "return"
-        return {"tcp://worker": REAL_FACTS()}
+    def submit(self, function, workers, pure):
+        future = Future()
+        future.set_result(REAL_FACTS())
+        return future
 
 
 REAL_FACTS = cluster.facts

@@ -34,13 +34,16 @@ Result = TypeVar("Result")
 AHEAD = 2  # items per worker that are under way: one that is worked on, one that is there when it is done
 CONNECT = 10.0  # seconds for the scheduler's answer
 WAIT = 60.0  # seconds without any worker
+ANSWER = 300.0  # seconds for a worker's first answer: it imports torch for it
 LOOK = 5.0  # seconds between two looks at the workers
 PROCESSOR = "processor"
 CODE = ("**/*.py", "features/embedded/*.json")
 WORKERS_REMEDY = "start some: `dask worker ADDRESS --nworkers 2 --nthreads 1`"
 
 _log = logging.getLogger(__name__)
-_functions: dict[str, Any] = {}  # of a worker, by run
+# Of a worker, by run. Loaded in the thread that works: imports of seconds would keep a worker from answering.
+_pickled: dict[str, bytes] = {}
+_functions: dict[str, Any] = {}
 
 
 def cluster_map(function: Callable[[Item], Result], items: Iterable[Item], address: str) -> Iterator[Result]:
@@ -101,9 +104,10 @@ class _Function(WorkerPlugin):
         self.name, self._pickled = name, pickled
 
     def setup(self, worker: Worker) -> None:
-        _functions[self.name] = pickle.loads(self._pickled)  # noqa: S301 - of the process that uses these workers
+        _pickled[self.name] = self._pickled
 
     def teardown(self, worker: Worker) -> None:
+        _pickled.pop(self.name, None)
         _functions.pop(self.name, None)
 
 
@@ -112,6 +116,8 @@ def _call(run: str, expected: dict[str, str], item: Any) -> Any:  # noqa: ANN401
     if problem := _differences(expected, facts()):  # a worker that came after the check
         raise GsclipError(problem)
     settle()  # in the thread that works
+    if run not in _functions:
+        _functions[run] = pickle.loads(_pickled[run])  # noqa: S301 - of the process that uses these workers
     return _functions[run](item)
 
 
@@ -195,10 +201,15 @@ def _check(client: Client, address: str) -> None:
             remedy = "start it with --nthreads 1, and as many with --nworkers as it has cores"
             raise InputError(address, f"worker {worker} runs {threads} threads", remedy)
     expected = facts()
-    for worker, found in client.run(facts, on_error="return").items():
-        if not isinstance(found, dict):
-            problem = f"worker {worker} cannot run gsclip ({one_line(repr(found))})"
-            raise InputError(address, problem, "install the same version there, and start it again")
+    asked = {worker: client.submit(facts, workers=[worker], pure=False) for worker in client.nthreads()}
+    for worker, answer in asked.items():
+        try:
+            found = answer.result(timeout=ANSWER)
+        except TimeoutError as error:
+            raise InputError(address, f"worker {worker} does not answer", "start it again") from error
+        except Exception as error:  # whatever it lacks
+            problem = f"worker {worker} cannot run gsclip ({type(error).__name__}: {one_line(error)})"
+            raise InputError(address, problem, "install the same version there, and start it again") from error
         if problem := _differences(expected, found):
             raise InputError(address, f"worker {worker}: {problem}", "install the same there, and start it again")
         if found[PROCESSOR] != expected[PROCESSOR]:
