@@ -63,6 +63,11 @@ def score_views(
     )
 
 
+def scored_views(views: Views, prediction: Prediction) -> Views:
+    """Those of a model's views that a prediction is about."""
+    return views if prediction.places is None else views.select(prediction.places.tolist())
+
+
 def combine(geometry: Prediction, color: Prediction, map_weight: float) -> Prediction:
     """Multimodal scores (method, section 6): mean of both point scores; the colours count as one more view."""
     point_scores = (geometry.point_scores + color.point_scores) / 2
