@@ -21,6 +21,7 @@ from pydantic import BaseModel, Field, ValidationError
 from gsclip.data.sample import Sample
 from gsclip.errors import InputError
 from gsclip.scores.prediction import Prediction
+from gsclip.scores.scoring import scored_views
 from gsclip.storage import Pack
 from gsclip.views.views import Views
 
@@ -254,6 +255,8 @@ def _read_inspection(root: str, category: str, name: str, stamps: tuple[Stamp, .
     sample = _record(root, prepared, Sample, name)
     views = _record(root, viewed, Views, name)
     prediction = _record(root, predicted, Prediction, name)
+    with _explained(predicted):
+        views = scored_views(views, prediction)
     _check_shapes(predicted, name, sample, views, prediction)
     shown = np.linspace(0, len(sample.points) - 1, min(len(sample.points), MAX_POINTS)).round().astype(int)
     return Inspection(

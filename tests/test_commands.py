@@ -60,6 +60,15 @@ def run(*arguments):
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
+def test_the_profile_of_scores_can_be_chosen(model, scans, tmp_path):
+    for profile in ("full", "fast"):
+        output = tmp_path / profile
+        result = run("score", scans / "elbow.tiff", "--model", model, "--output", output, "--profile", profile)
+        assert result.exit_code == 0, result.output
+        assert json.loads((output / "elbow.json").read_text())["profile"] == profile
+    assert run("score", scans, "--model", model, "--output", tmp_path, "--profile", "slow").exit_code == 2
+
+
 def test_score_writes_all_results_of_every_scan(model, scans, tmp_path):
     result = run("score", scans / "elbow.tiff", scans / "cloud.ply", "--model", model, "--output", tmp_path)
     assert result.exit_code == 0, result.output

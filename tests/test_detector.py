@@ -6,15 +6,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from scipy.spatial.transform import Rotation
-from tests.detectors import untrained_detector
+from tests.detectors import as_if_trained, untrained_detector
 
 from gsclip.data.preparation import prepare_sample
 from gsclip.data.procedural.dataset import generate_scan
 from gsclip.detector import CONFIG_FILE, Detector, Licences, Origin, read_config
 from gsclip.errors import InputError
 from gsclip.features.backbone import load_backbone
+from gsclip.features.encode import encode_views, rendered_tokens
+from gsclip.features.images import depth_images
+from gsclip.prompts.grouping import stack_groupings
+from gsclip.scores.scoring import score_views, scored_views
 from gsclip.storage import sha256
+from gsclip.views.cameras import fast_views
 
 MODEL_PAGE = Path(__file__).parents[1] / "docs" / "model.md"
 WEIGHTS = (
@@ -271,3 +277,95 @@ def test_the_model_page_names_every_key_and_file():
     keys = [name for name in DetectorConfig.model_fields if name != "origin"]
     keys += [f"origin.{name}" for name in Origin.model_fields] + list(Licences.model_fields)
     assert [name for name in (*keys, *WEIGHTS) if f"`{name}`" not in page] == []
+
+
+def both_profiles(backbone, **changes):
+    """The same weights under both profiles."""
+    full = untrained_detector(backbone, render={"views": 9}, **changes)
+    predict = full.config.predict.model_copy(update={"profile": "fast"})
+    config = full.config.model_copy(update={"predict": predict})
+    return full, Detector(config, backbone, full.prompts, full.depth_stream, full.refinement)
+
+
+def test_the_fast_profile_scores_few_views_with_nearly_the_same_result(backbone, scan):
+    full, fast = both_profiles(backbone)
+    sample = full.prepare(scan)
+    as_if_trained(full, stack_groupings([full.group(sample)] * 2))
+    assert full.views == tuple(range(9))
+    assert fast.views == fast_views("front")
+    first, second = (detector.predict(sample, detector.render(sample)) for detector in (full, fast))
+    assert first.view_maps.shape[0] == 9
+    assert first.places is None
+    assert second.view_maps.shape[0] == len(fast.views)
+    np.testing.assert_array_equal(second.places, fast.views)
+    assert 0 < abs(first.object_score - second.object_score) < 0.1
+    assert np.corrcoef(first.point_scores, second.point_scores)[0, 1] > 0.7
+    assert first.point_scores.std() > 0.01
+
+
+def test_the_fast_profile_is_of_the_precision_that_the_processor_is_fast_with(backbone, scan, monkeypatch):
+    sample = None
+    scores = {}
+    for fast_bfloat16 in (True, False):
+        monkeypatch.setattr("gsclip.detector.bfloat16_is_fast", lambda: fast_bfloat16)  # noqa: B023
+        full, fast = both_profiles(backbone)
+        sample = full.prepare(scan) if sample is None else sample
+        views = full.render(sample).select(fast.views)
+        difference = np.abs(full.encode(views).tokens.astype(float) - fast.encode(views).tokens).max()
+        scores[fast_bfloat16] = difference
+    assert scores[False] == 0
+    assert 1e-4 < scores[True] < 0.05
+
+
+def test_of_all_views_a_prediction_takes_those_of_its_profile(backbone, scan):
+    full, fast = both_profiles(backbone)
+    sample = full.prepare(scan)
+    every = full.render(sample)
+    own = fast.predict(sample, fast.render(sample))
+    packed = fast.predict(sample, every)
+    np.testing.assert_array_equal(packed.point_scores, own.point_scores)
+    tokens = fast.encode(every)
+    np.testing.assert_allclose(fast.predict(sample, every, tokens).point_scores, own.point_scores, atol=1e-6)
+    assert len(scored_views(every, packed).rendered) == len(fast.views)
+
+
+def test_encoders_follow_weights_that_change(backbone, scan):
+    detector = untrained_detector(backbone)
+    views = detector.render(detector.prepare(scan))
+    tokens = detector.encode(views)
+    before = detector.refine(views, tokens)
+    assert torch.equal(detector.refine(views, tokens), before)
+    with torch.no_grad():
+        for name, parameter in detector.depth_stream.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_(std=0.1)
+    assert not torch.allclose(detector.refine(views, tokens), before)
+
+
+def test_scores_are_those_of_the_modules_that_were_trained(backbone, scan):
+    detector = untrained_detector(backbone)
+    sample = detector.prepare(scan)
+    as_if_trained(detector, stack_groupings([detector.group(sample)] * 2))
+    views, config = detector.render(sample), detector.config.features
+    options = {"local_blocks": config.local_blocks, "local_layers": config.local_layers}
+    tokens = rendered_tokens(backbone, views, encoding=config.rendered_encoding, **options)
+    with torch.no_grad():
+        depth = encode_views(backbone, detector.depth_stream, depth_images(views, config.depth_encoding), **options)
+        refined = detector.refinement(torch.from_numpy(tokens.tokens).float()[None], depth[None])[0]
+    torch.testing.assert_close(detector.refine(views, tokens), refined, atol=1e-5, rtol=0)
+    text = detector.text_features(detector.group(sample))
+    expected = score_views(sample, views, refined, text, smoothing=4.0, map_weight=0.5)
+    own = detector.predict(sample, views)
+    assert own.object_score == pytest.approx(expected.object_score, abs=1e-4)
+    np.testing.assert_allclose(own.point_scores, expected.point_scores, atol=1e-4)
+
+
+def test_a_model_of_before_the_profiles_is_loaded_with_the_full_one(backbone, tmp_path):
+    build(backbone).save(tmp_path / "model")
+    path = tmp_path / "model" / CONFIG_FILE
+    content = json.loads(path.read_text())
+    del content["predict"]["profile"]
+    path.write_text(json.dumps(content))
+    assert Detector.from_pretrained(tmp_path / "model").config.predict.profile == "full"
+    fast = Detector.from_pretrained(tmp_path / "model", "fast")
+    assert fast.config.predict.profile == fast.config.facts()["profile"] == "fast"

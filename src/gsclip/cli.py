@@ -50,6 +50,10 @@ Background = Annotated[
 MaxPoints = Annotated[
     int, typer.Option(min=1000, max=10_000_000, help="Clouds of more points are thinned to at most so many.")
 ]
+ProfileOption = Annotated[
+    Literal["full", "fast"] | None,
+    typer.Option("--profile", help="full: all views; fast: few views, lower precision; the model's own by default."),
+]
 Model = Annotated[Path, typer.Option(help="Folder of a trained model, such as models/gsclip.")]
 
 
@@ -79,11 +83,27 @@ def render(
 
 
 @app.command()
-def score(scans: Scans, model: Model, output: Output) -> None:
+def score(scans: Scans, model: Model, output: Output, profile: ProfileOption = None) -> None:
     """Score scans: <name>.json, <name>.ply coloured by score, <name>.npz with point scores; and samples.csv."""
     from gsclip.commands import score_files
 
-    _finish(score_files(scans, model, output))
+    _finish(score_files(scans, model, output, profile))
+
+
+@app.command()
+def export(
+    model: Model,
+    output: Annotated[Path, typer.Option(help="ONNX file to write; <file>.json beside it has checksum and shapes.")],
+    scan: Annotated[Path | None, typer.Option(help="Scan to check the file on; a generated one if none.")] = None,
+) -> None:
+    """Write view encoders and refinement as an ONNX file for other programs, checked against the model."""
+    from gsclip.data.scan_files import read_scan
+    from gsclip.detector import Detector
+    from gsclip.export import export_onnx
+
+    given = None if scan is None else read_scan(scan)
+    difference = export_onnx(Detector.from_pretrained(model, "full"), output, given)
+    print(f"{output}: largest difference from the model {difference:.1e}")
 
 
 @app.command()
@@ -94,6 +114,7 @@ def evaluate(
     output: Annotated[Path, typer.Option(help="JSON file for the metrics.")],
     categories: Annotated[str, typer.Option(help="Categories, separated by commas; all that are there if empty.")] = "",
     report: Annotated[Path | None, typer.Option(help="Folder for a report with heat maps of all samples.")] = None,
+    profile: ProfileOption = None,
 ) -> None:
     """Evaluate a model on the test split of a data set, beside random scores and the ground truth itself."""
     from rich.console import Console
@@ -102,7 +123,7 @@ def evaluate(
     from gsclip.report.terminal import results_table
 
     names = [name.strip() for name in categories.split(",") if name.strip()] or None
-    metrics, rejected = evaluate_dataset(dataset, root, names, model, output, report)
+    metrics, rejected = evaluate_dataset(dataset, root, names, model, output, report, profile=profile)
     Console().print(results_table(metrics))
     _finish(rejected)
 

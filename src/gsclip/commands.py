@@ -29,7 +29,7 @@ from gsclip.errors import GsclipError, InputError, unexpected
 from gsclip.metrics.sample_scores import StoredSamples
 from gsclip.metrics.table import evaluate_samples
 from gsclip.monitoring.rows import SAMPLES_FILE, sample_row, samples_table
-from gsclip.params import EvaluateParams, ScanParams
+from gsclip.params import EvaluateParams, Profile, ScanParams
 from gsclip.report.content import Run
 from gsclip.report.gallery import GalleryItem, add_localisation, draw, evaluated_rows, score_range
 from gsclip.report.overlays import colours
@@ -91,8 +91,12 @@ def render_files(
     return _for_each(scans, output, render)
 
 
-def score_files(paths: Sequence[Path], model: Path, output: Path) -> list[GsclipError]:
+def score_files(
+    paths: Sequence[Path], model: Path, output: Path, profile: Profile | None = None
+) -> list[GsclipError]:
     """Score scans: per scan ``<name>.json``, ``<name>.ply`` and ``<name>.npz``; one row each in ``samples.csv``.
+
+    ``profile`` takes the place of the model's own.
 
     Returns:
         Why scans were rejected; they are listed in ``rejected.csv`` too.
@@ -103,7 +107,7 @@ def score_files(paths: Sequence[Path], model: Path, output: Path) -> list[Gsclip
     """
     scans = find_scans(paths, output)
     check_score_results(scans, output)
-    detector = Detector.from_pretrained(model)
+    detector = Detector.from_pretrained(model, profile)
     rows: list[dict[str, Any]] = []
     extents: list[np.ndarray] = []
 
@@ -132,6 +136,7 @@ def score_files(paths: Sequence[Path], model: Path, output: Path) -> list[Gsclip
                 "points": len(part.points),
                 "thinned_to": None if sample.nearest is None else len(sample.points),
                 "offset": part.offset,
+                "profile": detector.config.predict.profile,
                 "seconds": clock.seconds(),
                 "trained_on": detector.config.trained_on,
             },
@@ -177,6 +182,7 @@ def evaluate_dataset(
     output: Path,
     report: Path | None = None,
     settings: EvaluateParams | None = None,
+    profile: Profile | None = None,
 ) -> tuple[dict[str, Any], list[GsclipError]]:
     """Evaluate a model on the test split of a data set.
 
@@ -191,6 +197,7 @@ def evaluate_dataset(
         report: folder for the page, ``samples.csv``, ``rejected.csv`` and the heat maps of all samples
             (``maps/<name>.png``).
         settings: of the metrics; limit of the PRO, seed and resamples of the published protocol by default.
+        profile: of the scores; the model's own by default.
 
     Returns:
         The metrics as written, and why scans were rejected.
@@ -200,7 +207,7 @@ def evaluate_dataset(
     """
     index = listing(dataset)(root, categories)
     warn_of_gaps(dataset, index, () if categories else ("test",))
-    detector = Detector.from_pretrained(model)
+    detector = Detector.from_pretrained(model, profile)
     warn_of_cameras(dataset, detector.config.render.cameras)
     index["role"] = [_role(detector, dataset, category) for category in index["category"]]
     left_out = sorted(set(index.loc[index["role"] == AUXILIARY, "category"]))

@@ -134,6 +134,7 @@ class DetectorConfig(BaseModel):
             "protocol": "zero-shot: the test categories were not trained on",
             "cameras": self.render.cameras,
             "views": self.render.views,
+            **({} if self.predict.profile == "full" else {"profile": self.predict.profile}),
         }
 
 
@@ -286,7 +287,7 @@ class Detector:
         if len(self.views) < len(views.rendered):
             views = views.select(self.views)
             rendered = None if rendered is None else ViewTokens(rendered.tokens[list(self.views)])
-        return score_views(
+        prediction = score_views(
             sample,
             views,
             self.refine(views, rendered or self.encode(views)),
@@ -296,6 +297,9 @@ class Detector:
             map_score=self.config.predict.map_score,
             color_tokens=self.color_tokens(views),
         )
+        if len(self.views) == self.config.render.views:
+            return prediction
+        return replace(prediction, places=np.array(self.views))
 
     def score(
         self, points: np.ndarray, colors: np.ndarray | None = None, pose: np.ndarray | None = None

@@ -1,7 +1,14 @@
 import numpy as np
 import pytest
 
-from gsclip.data.geometry import estimate_normals, farthest_points, k_nearest, normalise_unit_sphere, point_spacing
+from gsclip.data.geometry import (
+    distinct_points,
+    estimate_normals,
+    farthest_points,
+    k_nearest,
+    normalise_unit_sphere,
+    point_spacing,
+)
 
 
 def lattice(rows, columns, pitch):
@@ -129,3 +136,13 @@ def test_farthest_points_are_distinct_even_when_points_coincide():
 def test_impossible_choices_of_points_are_refused(count, start):
     with pytest.raises(ValueError, match="cannot choose"):
         farthest_points(np.zeros((4, 3)), count, start)
+
+
+@pytest.mark.parametrize("repeated", [False, True])
+def test_points_that_coincide_count_once(repeated):
+    points = np.random.default_rng(0).standard_normal((500, 3))
+    points[0], points[1] = 0.0, 1.0
+    given = np.concatenate([points, points[:2] * [1.0, -0.0 + 1, 1.0], [[-0.0, 0.0, -0.0]]]) if repeated else points
+    found = distinct_points(given)
+    np.testing.assert_array_equal(np.unique(found, axis=0), np.unique(points, axis=0))
+    assert len(found) == 500

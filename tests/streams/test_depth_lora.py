@@ -6,7 +6,7 @@ from torch.nn import functional
 
 from gsclip.features.value_attention import encode_images
 from gsclip.scores.similarity import class_logits, enlarge_maps, patch_maps
-from gsclip.streams.depth_lora import build_depth_stream, load_depth_stream
+from gsclip.streams.depth_lora import build_depth_stream, load_depth_stream, merge_depth_stream
 from gsclip.streams.refinement import SynergisticRefinement
 from gsclip.training.losses import classification_loss, segmentation_loss
 
@@ -240,3 +240,27 @@ def test_activations_computed_twice_give_the_same_gradients(visual, stream, refi
     assert [count for _, count in gradients.values()] == [1, 2]
     for name, value in gradients[False][0].items():
         assert torch.equal(value, gradients[True][0][name]), name
+
+
+def test_a_merged_stream_computes_the_same_and_leaves_the_stream_as_it_is(stream):
+    torch.manual_seed(7)
+    with torch.no_grad():
+        for parameter in lora(stream).values():
+            parameter.normal_(std=0.1)
+    stream.eval()
+    before = {name: value.clone() for name, value in stream.state_dict().items()}
+    expected = tokens_of(stream, images())
+    merged = merge_depth_stream(stream)
+    torch.testing.assert_close(tokens_of(merged, images()), expected, atol=1e-5, rtol=0)
+    assert not any("lora" in name for name, _ in merged.named_parameters())
+    assert all(torch.equal(value, before[name]) for name, value in stream.state_dict().items())
+    tokens_of(stream.train(), images()).sum().backward()
+    assert all(parameter.grad is not None for parameter in lora(stream).values())
+
+
+def test_a_merged_stream_shares_what_lora_does_not_adapt(stream):
+    merged, base = merge_depth_stream(stream), stream.get_base_model()
+    assert merged.conv1.weight is base.conv1.weight
+    block, adapted = merged.transformer.resblocks[0], base.transformer.resblocks[0]
+    assert block.attn.in_proj_weight is adapted.attn.in_proj_weight
+    assert block.mlp.c_fc.weight is not adapted.mlp.c_fc.base_layer.weight

@@ -90,3 +90,12 @@ def test_gradients_reach_both_streams(refinement):
     refinement(rendered, depth)[:, :, 0].sum().backward()
     assert (rendered.grad.abs().sum(-1) > 0).all()
     assert (depth.grad.abs().sum(-1) > 0).all()
+
+
+def test_for_inference_it_is_the_same(refinement):
+    torch.nn.init.normal_(refinement.merge[2].weight)
+    rendered, depth = tokens(1), tokens(2)
+    with torch.no_grad():
+        expected = refinement(rendered, depth)
+    for place in range(len(rendered)):
+        torch.testing.assert_close(refinement.refine(rendered[place], depth[place]), expected[place])

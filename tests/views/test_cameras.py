@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from gsclip.errors import GsclipError
-from gsclip.views.cameras import camera_angles, camera_rotations
+from gsclip.views.cameras import camera_angles, camera_rotations, fast_views
 
 
 def test_front_cameras_turn_about_one_axis_at_a_time():
@@ -51,3 +51,12 @@ def test_unknown_cameras_and_numbers_of_views_are_refused():
     for views in (0, 10, -1):
         with pytest.raises(GsclipError, match=f"{views} is out of range; choose 1 to 9"):
             camera_rotations("front", views)
+
+
+@pytest.mark.parametrize("cameras", ["front", "full"])
+def test_the_fast_profile_takes_few_views_the_front_first(cameras):
+    places = fast_views(cameras)
+    assert places[0] == 0
+    assert list(places) == sorted(set(places))
+    assert len(places) < 5
+    assert fast_views(cameras, 4) == tuple(place for place in places if place < 4)

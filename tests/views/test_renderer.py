@@ -266,3 +266,15 @@ def test_arrays_have_the_promised_shapes_and_types():
     assert views.pixels.max() < 48
     assert (views.depth[views.foreground] >= 1).all()
     assert (views.rendered[views.foreground] < BACKGROUND).all()
+
+
+def test_chosen_views_are_those_of_all_views():
+    sample = dataclasses.replace(cloud(), colors=np.random.default_rng(1).integers(0, 256, (600, 3)).astype(np.uint8))
+    every = render_views(sample, image_size=SIZE)
+    for chosen in ([0, 5, 6], [7, 2], list(range(9))):
+        some = render_views(sample, image_size=SIZE, chosen=chosen)
+        selected = every.select(chosen)
+        assert len(some.rendered) == len(chosen)
+        assert (some.colors is None) == (chosen[0] != 0)
+        for name, value in vars(some).items():
+            np.testing.assert_array_equal(value, getattr(selected, name), err_msg=name)

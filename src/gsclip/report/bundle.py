@@ -17,6 +17,7 @@ from gsclip.errors import InputError, one_line
 from gsclip.report.content import STAGE_NAMES, Run
 from gsclip.report.gallery import GalleryItem, add_localisation, evaluated_rows
 from gsclip.scores.prediction import Prediction
+from gsclip.scores.scoring import scored_views
 from gsclip.storage import Pack
 from gsclip.views.views import Views
 
@@ -114,7 +115,8 @@ class PackReader:
             Pack(self.files.views / file, Views) as views,
             Pack(self.files.predictions / file, Prediction) as predictions,
         ):
-            return GalleryItem(samples[name], views[name], predictions[name], row)
+            prediction = predictions[name]
+            return GalleryItem(samples[name], scored_views(views[name], prediction), prediction, row)
 
 
 def _localised(files: RunFiles, samples: pd.DataFrame) -> Iterator[tuple[str, np.ndarray | None, np.ndarray]]:

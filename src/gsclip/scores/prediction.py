@@ -17,9 +17,11 @@ class Prediction:
         view_probabilities: (v,) float32, probability of a defect in each view.
         view_maps: (v, rows, columns) float32 abnormal probability of each patch of each view; the anomaly map
             of a view is its bilinear enlargement to the size of the image.
+        places: (v,) int64 places of the views among those of the model; ``None``: all of them, in their order.
     """
 
     object_score: float
     point_scores: np.ndarray
     view_probabilities: np.ndarray
     view_maps: np.ndarray
+    places: np.ndarray | None = None
