@@ -67,7 +67,7 @@ backbone: setup ## train the embedded backbone anew (over two hours on 2 cores);
 
 lock: setup ## renew requirements.lock after a change of pyproject.toml (LOCK_ARGS=--upgrade for newer versions)
 	@uv pip compile --quiet --python-version 3.11 --generate-hashes --no-annotate --no-header \
-		--group dev $(LOCK_ARGS) pyproject.toml --output-file requirements.lock
+		--group dev --extra export $(LOCK_ARGS) pyproject.toml --output-file requirements.lock
 
 clean: ## remove .venv and the tools' caches; data, models and DVC's cache stay
 	@rm -rf .venv .pytest_cache .ruff_cache .mypy_cache build dist
