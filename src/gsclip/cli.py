@@ -50,6 +50,12 @@ Background = Annotated[
 MaxPoints = Annotated[
     int, typer.Option(min=1000, max=10_000_000, help="Clouds of more points are thinned to at most so many.")
 ]
+Monitoring = Annotated[
+    Path | None,
+    typer.Option(
+        envvar="GSCLIP_MONITORING", help="Folder of the monitoring: every scan is logged there; see docs/operations.md."
+    ),
+]
 Model = Annotated[Path, typer.Option(help="Folder of a trained model, such as models/gsclip.")]
 
 
@@ -79,11 +85,11 @@ def render(
 
 
 @app.command()
-def score(scans: Scans, model: Model, output: Output) -> None:
+def score(scans: Scans, model: Model, output: Output, monitoring: Monitoring = None) -> None:
     """Score scans: <name>.json, <name>.ply coloured by score, <name>.npz with point scores; and samples.csv."""
     from gsclip.commands import score_files
 
-    _finish(score_files(scans, model, output))
+    _finish(score_files(scans, model, output, monitoring))
 
 
 @app.command()
@@ -138,6 +144,23 @@ def drift(
     from gsclip.monitoring.drift import compare_files
 
     print(compare_files(reference, current, output))
+
+
+@app.command()
+def reference(
+    output: Annotated[Path, typer.Option(help="Folder of the reference, such as monitoring/reference.")],
+    samples: Annotated[Path | None, typer.Option(help="samples.csv of scans known to be in order.")] = None,
+    model: Annotated[Path | None, typer.Option(help="Folder of the model that scored them.")] = None,
+    monitoring: Annotated[Path | None, typer.Option(help="Folder of a monitoring; its newest scans are taken.")] = None,
+    scans: Annotated[int, typer.Option(min=20, help="So many of them at most.")] = 1000,
+    false_alarms: Annotated[
+        float, typer.Option(min=0.001, max=0.2, help="Share of windows without drift that raise an alarm.")
+    ] = 0.01,
+) -> None:
+    """Make the reference of the monitoring from scans in order: --samples with --model, or --monitoring."""
+    from gsclip.commands import reference_files
+
+    print(reference_files(output, samples=samples, model=model, monitoring=monitoring, scans=scans, rate=false_alarms))
 
 
 @app.command()

@@ -107,15 +107,18 @@ def append_line(path: str | Path, text: str) -> None:
         if size and os.pread(handle, 1, size - 1) != b"\n":
             line = b"\n" + line
         if os.write(handle, line) != len(line):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         os.fsync(handle)
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
     finally:
         os.close(handle)
 
 
 def write_json(path: str | Path, value: Any) -> None:  # noqa: ANN401 - any JSON value
     """Write indented JSON atomically; numpy scalars and arrays are allowed, NaN is written as null."""
-    write_text(path, json.dumps(_plain(value), indent=2, allow_nan=False) + "\n")
+    write_text(path, json.dumps(plain(value), indent=2, allow_nan=False) + "\n")
 
 
 def write_csv(path: str | Path, frame: pd.DataFrame) -> None:
@@ -148,13 +151,14 @@ def load_module(module: nn.Module, path: str | Path) -> None:
         raise InputError(path, f"weights cannot be loaded ({one_line(error)})", TRAIN_AGAIN) from error
 
 
-def _plain(value: Any) -> Any:  # noqa: ANN401
+def plain(value: Any) -> Any:  # noqa: ANN401
+    """A value as JSON has it: paths as text, numpy's values as Python's, numbers that are not finite as ``None``."""
     if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, np.ndarray):
-        return _plain(value.tolist())
+        return plain(value.tolist())
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, Path):

@@ -1,4 +1,4 @@
-"""The log of scored scans: a folder with one file of JSON lines a batch, one line a scan, written as soon as it is known.
+"""The log of scored scans: a folder with one file of JSON lines a batch, one line a scan, written once it is known.
 
 Files are only ever added to, a line at a time and flushed to the disk: whatever ends a batch, the scans it scored are
 in the log, and at most a last line is torn, which reading leaves out. A line holds
@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import re
 import secrets
 from collections.abc import Iterator, Mapping
@@ -26,16 +25,18 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from gsclip.errors import printable
 from gsclip.monitoring.columns import EMBEDDING_COLUMNS, VALUE_COLUMNS
-from gsclip.storage import append_line, sha256
+from gsclip.storage import append_line, plain, sha256
 
+LOG_FOLDER = "log"  # within the folder of the monitoring
+RUNS_FILE = "runs.jsonl"
 EXTENSION = ".jsonl"
 BATCH_TIME = "%Y%m%dT%H%M%SZ"
 CLOCK_TOLERANCE = timedelta(minutes=5)  # between the clocks of the machines that write and read
+LONGEST_BATCH = timedelta(days=2)  # files that were begun so long before a window are not read for it
 _BATCH = re.compile(r"(?P<time>\d{8}T\d{6}Z)-[0-9a-f]{8}")
 
 
@@ -77,7 +78,7 @@ class BatchLog:
     def _write(self, scan: str | Path, values: Mapping[str, Any]) -> None:
         time = (self._now or datetime.now(UTC)).isoformat(timespec="milliseconds")
         line = {"time": time, "batch": self.batch, "scan": printable(scan), "model": self._model, **values}
-        append_line(self.path, json.dumps({key: _plain(value) for key, value in line.items()}, allow_nan=False))
+        append_line(self.path, json.dumps(plain(line), allow_nan=False))
 
 
 @dataclass(frozen=True)
@@ -100,8 +101,8 @@ def read_window(
 ) -> LogWindow:
     """Read the newest scored scans of a log; memory holds them and one batch.
 
-    A scan that was scored again by the same model counts once, as it was scored last. Left out, with a note, are torn or
-    incomplete lines, scans with values that are no finite numbers, and batches dated in the future: there a clock
+    A scan that was scored again by the same model counts once, as it was scored last. Left out, with a note, are torn
+    or incomplete lines, scans with values that are no finite numbers, and batches dated in the future: there a clock
     was wrong.
 
     Args:
@@ -119,8 +120,9 @@ def read_window(
         if started > latest:
             left_out["batches dated in the future"] += 1
             continue
-        newest_first = _lines(path)
-        for line in reversed(newest_first):
+        if since is not None and started < since - LONGEST_BATCH:
+            break
+        for line in reversed(_lines(path)):
             if not _is_line(line):
                 left_out["torn or incomplete lines"] += 1
             elif since is not None and datetime.fromisoformat(line["time"]) < since:
@@ -176,12 +178,3 @@ def _is_line(line: object) -> bool:
 def _finite(line: Mapping[str, Any]) -> bool:
     values = [line[name] for name in (*VALUE_COLUMNS, *EMBEDDING_COLUMNS)]
     return all(isinstance(value, (int, float)) and math.isfinite(value) for value in values)
-
-
-def _plain(value: object) -> object:
-    """A value as JSON has it; what is no finite number is null."""
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

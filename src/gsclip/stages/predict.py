@@ -1,4 +1,7 @@
-"""Stage predict: scores the test samples, and the auxiliary samples that the threshold comes from."""
+"""Stage predict: scores the test samples and the auxiliary samples that the threshold comes from.
+
+The good ones among them, none of which was trained on, are the reference of the monitoring.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ from tqdm import tqdm
 
 from gsclip.data.datasets import TEST, role
 from gsclip.detector import Detector
+from gsclip.monitoring.reference import make_reference, model_version
 from gsclip.monitoring.rows import SAMPLES_FILE, sample_row, samples_table
 from gsclip.params import Params
 from gsclip.stages import common
@@ -14,7 +18,7 @@ from gsclip.training.selection import calibration_names
 
 
 def predict(params: Params) -> None:
-    """Write ``outputs/predictions``: a pack of predictions per category, and ``samples.csv``."""
+    """Write ``outputs/predictions``, a pack of predictions per category and ``samples.csv``; ``outputs/reference``."""
     detector = Detector.from_pretrained(common.MODEL)
     auxiliary = params.prepare.auxiliary_categories
     index = common.index()
@@ -43,7 +47,9 @@ def predict(params: Params) -> None:
                         )
                     )
                     progress.update()
-        write_csv(folder / SAMPLES_FILE, samples_table(rows))
+        samples = samples_table(rows)
+        write_csv(folder / SAMPLES_FILE, samples)
+    make_reference(samples, common.REFERENCE, model=model_version(detector.config), smallest=0)
 
 
 if __name__ == "__main__":
