@@ -27,7 +27,7 @@ def markdown_report(verdict: Verdict, *, page: Path, reference: Path, action: st
             for meaning in verdict.meanings
         ]
         sections.append(NO_ACCURACY)
-    if verdict.result is not None:
+    if verdict.result is not None or verdict.meanings:
         sections += ["## Columns", _columns(verdict)]
     sections += ["## Window", _window(verdict, reference)]
     if verdict.notes:

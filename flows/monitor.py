@@ -20,7 +20,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.events import AutomationCore, EventTrigger
 from prefect.events.actions import RunDeployment
-from prefect.events.schemas.events import Event, Resource
+from prefect.events.schemas.events import Event
 from prefect.exceptions import ObjectNotFound
 from prefect.runtime import flow_run
 from prefect.states import Completed, State
@@ -129,7 +129,7 @@ def connect(deployment: str) -> None:
             name=AUTOMATION,
             description=f"Starts {deployment} when the monitoring finds drift.",
             trigger=EventTrigger(expect={DRIFT_EVENT}, match={"prefect.resource.id": RESOURCE}, threshold=1),
-            actions=[RunDeployment(deployment_id=target.id)],
+            actions=[RunDeployment(source="selected", deployment_id=target.id, parameters=None, job_variables=None)],
         )
         earlier = client.read_automations_by_name(AUTOMATION)
         if earlier:
@@ -154,23 +154,26 @@ def _send(client: SyncPrefectClient, verdict: Verdict, folder: Path, page: Path)
 
     Over HTTP: ``emit_event`` sends in the background, and an event that does not arrive is no error there.
     """
-    run = {"prefect.resource.id": f"prefect.flow-run.{flow_run.id}", "prefect.resource.role": "flow-run"}
-    event = Event(
-        event=DRIFT_EVENT,
-        occurred=datetime.now(UTC),  # type: ignore[arg-type]
-        resource=Resource({"prefect.resource.id": RESOURCE, "prefect.resource.name": folder.name}),
-        related=[run],  # type: ignore[list-item]
-        payload={
-            "verdict": verdict.text,
-            "columns": list(verdict.drifted_columns),
-            "kinds": [meaning.name for meaning in verdict.meanings],
-            "scans": verdict.scans,
-            "rejected": verdict.rejected,
-            "models": list(verdict.models),
-            "page": str(page),
-        },
+    event = Event.model_validate(
+        {
+            "event": DRIFT_EVENT,
+            "occurred": datetime.now(UTC),
+            "resource": {"prefect.resource.id": RESOURCE, "prefect.resource.name": folder.name},
+            "related": [
+                {"prefect.resource.id": f"prefect.flow-run.{flow_run.id}", "prefect.resource.role": "flow-run"}
+            ],
+            "payload": {
+                "verdict": verdict.text,
+                "columns": verdict.drifted_columns,
+                "kinds": [meaning.name for meaning in verdict.meanings],
+                "scans": verdict.scans,
+                "rejected": verdict.rejected,
+                "models": verdict.models,
+                "page": str(page),
+            },
+        }
     )
-    answer = client.request("POST", "/events", json=[event.model_dump(mode="json")])  # type: ignore[arg-type]
+    answer = client.request("POST", "/events", json=[event.model_dump(mode="json")])
     answer.raise_for_status()
     return event.id
 
