@@ -160,7 +160,8 @@ def _send(client: SyncPrefectClient, verdict: Verdict, folder: Path, page: Path)
             "occurred": datetime.now(UTC),
             "resource": {"prefect.resource.id": RESOURCE, "prefect.resource.name": folder.name},
             "related": [
-                {"prefect.resource.id": f"prefect.flow-run.{flow_run.id}", "prefect.resource.role": "flow-run"}
+                {"prefect.resource.id": f"prefect.flow-run.{run}", "prefect.resource.role": "flow-run"}
+                for run in filter(None, [flow_run.id])
             ],
             "payload": {
                 "verdict": verdict.text,
