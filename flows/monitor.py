@@ -18,8 +18,9 @@ from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_link_artifact, create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.events import AutomationCore, EventTrigger
+from prefect.events import AutomationCore, EventTrigger, ResourceSpecification
 from prefect.events.actions import RunDeployment
+from prefect.events.schemas.automations import Posture
 from prefect.events.schemas.events import Event
 from prefect.exceptions import ObjectNotFound
 from prefect.runtime import flow_run
@@ -128,7 +129,13 @@ def connect(deployment: str) -> None:
         automation = AutomationCore(
             name=AUTOMATION,
             description=f"Starts {deployment} when the monitoring finds drift.",
-            trigger=EventTrigger(expect={DRIFT_EVENT}, match={"prefect.resource.id": RESOURCE}, threshold=1),
+            # An update sends what is set here alone: without its posture the server takes no trigger.
+            trigger=EventTrigger(
+                expect={DRIFT_EVENT},
+                match=ResourceSpecification({"prefect.resource.id": RESOURCE}),
+                posture=Posture.Reactive,
+                threshold=1,
+            ),
             actions=[RunDeployment(source="selected", deployment_id=target.id, parameters=None, job_variables=None)],
         )
         earlier = client.read_automations_by_name(AUTOMATION)

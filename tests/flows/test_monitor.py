@@ -82,7 +82,7 @@ def answers(address):
         return False
 
 
-def wait_for(condition, seconds=60.0):
+def wait_for(condition, seconds=120.0):
     deadline = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < deadline, "it did not happen in time"
@@ -163,18 +163,17 @@ def test_drift_starts_the_retraining_once_and_its_absence_does_not(server, plant
     assert other.name == "Drift", other.message
     assert "embedding" in other.message
     assert "Not passed on: the last alarm was" in other.result()
-    again = monitor(**run, cooldown_hours=0, return_state=True)
-    assert "Passed on as event" in again.result()
+    assert "Passed on as event" in pass_on.fn(judge_newest(folder), folder, folder, 0)
     wait_for(completed_retrainings(2))
     assert len(runs_of_retraining()) == 2, "neither the steady batch nor the one within the pause started a run"
 
     assert report in [artifact.data for artifact in artifacts(REPORT_KEY)]
-    assert len(artifacts(PAGE_KEY)) == 4
+    assert len(artifacts(PAGE_KEY)) == 3
     pages = sorted((folder / "reports").glob("*/drift.html"))
     assert pages
     events = [json.loads(line) for line in (folder / "runs.jsonl").read_text().splitlines()]
-    assert [event["event"] for event in events] == [*["score", "monitor"] * 3, "monitor"]
-    assert [event["outcome"] for event in events if event["event"] == "monitor"] == ["no drift", *["drift"] * 3]
+    assert [event["event"] for event in events] == ["score", "monitor"] * 3
+    assert [event["outcome"] for event in events if event["event"] == "monitor"] == ["no drift", "drift", "drift"]
     assert all(event["seconds"] > 0 and event["run"] for event in events)
 
 
