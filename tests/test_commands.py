@@ -3,6 +3,7 @@
 import inspect
 import json
 import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -12,17 +13,21 @@ import pytest
 import tifffile
 from PIL import Image
 from tests.detectors import PARAMS, untrained_detector
+from tests.monitoring.windows import fill_log, window
 from typer.testing import CliRunner
 
 from gsclip.cli import app, check, render
 from gsclip.data.preparation import DEFAULT_SCAN_PARAMS
 from gsclip.data.procedural.dataset import generate_scan
-from gsclip.detector import Detector
+from gsclip.detector import Detector, read_config
 from gsclip.errors import InputError
 from gsclip.features.backbone import load_backbone
+from gsclip.monitoring.log import BatchLog, read_window
+from gsclip.monitoring.reference import model_version
 from gsclip.monitoring.rows import SAMPLE_COLUMNS
 from gsclip.scans import find_scans
 from gsclip.stages.cross import cross
+from gsclip.storage import sha256
 
 ROOT = Path(__file__).parents[1]
 GRID = (120, 120)
@@ -90,6 +95,42 @@ def test_score_writes_all_results_of_every_scan(model, scans, tmp_path):
     samples = pd.read_csv(tmp_path / "samples.csv")
     assert tuple(samples.columns) == SAMPLE_COLUMNS
     assert samples["name"].tolist() == ["elbow", "cloud"]
+
+
+def test_scored_and_rejected_scans_are_logged_and_change_no_result(model, scans, tmp_path, monkeypatch):
+    monitoring = tmp_path / "monitoring"
+    assert run("score", scans, "--model", model, "--output", tmp_path / "a", "--monitoring", monitoring).exit_code == 2
+    found = read_window(monitoring / "log", 10)
+    rows = found.rows.set_index("name")
+    assert (sorted(rows.index), found.rejected) == (["cloud", "elbow"], 2)
+    samples = pd.read_csv(tmp_path / "a" / "samples.csv", float_precision="round_trip").set_index("name")
+    for column in ("object_score", "roughness", "gap_ratio", "embedding_15"):
+        assert rows[column].to_dict() == samples[column].to_dict()
+    assert rows.loc["elbow", "scan_sha256"] == sha256(scans / "elbow.tiff")
+    assert set(rows["model"]) == {model_version(read_config(model))}
+    event = json.loads((monitoring / "runs.jsonl").read_text())
+    assert (event["event"], event["scored"], event["rejected"]) == ("score", 2, 2)
+    assert event["run"] == rows["batch"].iloc[0]
+
+    monkeypatch.setenv("GSCLIP_MONITORING", str(monitoring))
+    assert run("score", scans / "elbow.tiff", "--model", model, "--output", tmp_path / "b").exit_code == 0
+    assert len(list((monitoring / "log").iterdir())) == 2
+    assert (tmp_path / "a" / "elbow.npz").read_bytes() == (tmp_path / "b" / "elbow.npz").read_bytes()
+
+
+def test_a_reference_is_made_from_samples_or_from_a_log(model, tmp_path):
+    window(30, seed=0).to_csv(tmp_path / "samples.csv", index=False)
+    result = run("reference", "--samples", tmp_path / "samples.csv", "--model", model, "--output", tmp_path / "r")
+    version = model_version(read_config(model))
+    assert result.output == f"reference of 30 scans, model {version}, false alarms in 1 % of windows\n"
+    for number, name in enumerate(("m1", "m2")):
+        fill_log(BatchLog(tmp_path / "line" / "log", name, datetime(2026, 3, 1 + number, tzinfo=UTC)),
+                 window(25, seed=number), tmp_path / "scans")
+    from_log = ["reference", "--monitoring", tmp_path / "line", "--output", tmp_path / "r"]
+    assert run(*from_log, "--scans", 25).output.startswith("reference of 25 scans, model m2")
+    assert "several models among the newest 50: m1, m2" in run(*from_log).output
+    assert "needs one source" in run("reference", "--output", tmp_path / "r").output
+    assert "is no reference of an earlier call" in run(*from_log[:-1], tmp_path / "line", "--scans", 25).output
 
 
 def test_same_scan_twice_gives_the_same_bytes(model, scans, tmp_path):
@@ -411,7 +452,7 @@ def test_rendering_a_folder_leaves_masks_out(scans, tmp_path):
 
 
 def test_help_explains_every_command():
-    for command in ("render", "score", "evaluate", "check", "drift", "synthesize"):
+    for command in ("render", "score", "evaluate", "check", "drift", "reference", "synthesize"):
         result = run(command, "--help")
         assert result.exit_code == 0
         assert len(result.output.splitlines()) > 8

@@ -54,6 +54,12 @@ ProfileOption = Annotated[
     Literal["full", "fast"] | None,
     typer.Option("--profile", help="full: all views; fast: few views, lower precision; the model's own by default."),
 ]
+Monitoring = Annotated[
+    Path | None,
+    typer.Option(
+        envvar="GSCLIP_MONITORING", help="Folder of the monitoring: every scan is logged there; see docs/operations.md."
+    ),
+]
 Model = Annotated[Path, typer.Option(help="Folder of a trained model, such as models/gsclip.")]
 
 
@@ -83,11 +89,13 @@ def render(
 
 
 @app.command()
-def score(scans: Scans, model: Model, output: Output, profile: ProfileOption = None) -> None:
+def score(
+    scans: Scans, model: Model, output: Output, profile: ProfileOption = None, monitoring: Monitoring = None
+) -> None:
     """Score scans: <name>.json, <name>.ply coloured by score, <name>.npz with point scores; and samples.csv."""
     from gsclip.commands import score_files
 
-    _finish(score_files(scans, model, output, profile))
+    _finish(score_files(scans, model, output, profile, monitoring))
 
 
 @app.command()
@@ -159,6 +167,23 @@ def drift(
     from gsclip.monitoring.drift import compare_files
 
     print(compare_files(reference, current, output))
+
+
+@app.command()
+def reference(
+    output: Annotated[Path, typer.Option(help="Folder of the reference, such as monitoring/reference.")],
+    samples: Annotated[Path | None, typer.Option(help="samples.csv of scans known to be in order.")] = None,
+    model: Annotated[Path | None, typer.Option(help="Folder of the model that scored them.")] = None,
+    monitoring: Annotated[Path | None, typer.Option(help="Folder of a monitoring; its newest scans are taken.")] = None,
+    scans: Annotated[int, typer.Option(min=20, help="So many of them at most.")] = 1000,
+    false_alarms: Annotated[
+        float, typer.Option(min=0.001, max=0.2, help="Share of windows without drift that raise an alarm.")
+    ] = 0.01,
+) -> None:
+    """Make the reference of the monitoring from scans in order: --samples with --model, or --monitoring."""
+    from gsclip.commands import reference_files
+
+    print(reference_files(output, samples=samples, model=model, monitoring=monitoring, scans=scans, rate=false_alarms))
 
 
 @app.command()

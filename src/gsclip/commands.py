@@ -24,10 +24,13 @@ from gsclip.data.preparation import DEFAULT_SCAN_PARAMS, PartPoints, part_points
 from gsclip.data.preparing import REJECTED_FILE
 from gsclip.data.sample import Sample
 from gsclip.data.scan_files import read_scan
-from gsclip.detector import Detector
+from gsclip.detector import Detector, read_config
 from gsclip.errors import GsclipError, InputError, unexpected
 from gsclip.metrics.sample_scores import StoredSamples
 from gsclip.metrics.table import evaluate_samples
+from gsclip.monitoring.drift import read_samples
+from gsclip.monitoring.log import LOG_FOLDER, RUNS_FILE, BatchLog, read_window
+from gsclip.monitoring.reference import FALSE_ALARM_RATE, SETTINGS_FILE, make_reference, model_version
 from gsclip.monitoring.rows import SAMPLES_FILE, sample_row, samples_table
 from gsclip.params import EvaluateParams, Profile, ScanParams
 from gsclip.report.content import Run
@@ -35,6 +38,7 @@ from gsclip.report.gallery import GalleryItem, add_localisation, draw, evaluated
 from gsclip.report.overlays import colours
 from gsclip.report.page import write_report
 from gsclip.results import VIEWS_FILE, check_problems_file, check_rendered_results, check_score_results
+from gsclip.run_log import RunLog
 from gsclip.scans import find_scans
 from gsclip.scores.prediction import Prediction
 from gsclip.storage import Pack, atomic_directory, atomic_path, write_csv, write_json, write_pack
@@ -92,11 +96,21 @@ def render_files(
 
 
 def score_files(
-    paths: Sequence[Path], model: Path, output: Path, profile: Profile | None = None
+    paths: Sequence[Path],
+    model: Path,
+    output: Path,
+    profile: Profile | None = None,
+    monitoring: Path | None = None,
 ) -> list[GsclipError]:
     """Score scans: per scan ``<name>.json``, ``<name>.ply`` and ``<name>.npz``; one row each in ``samples.csv``.
 
-    ``profile`` takes the place of the model's own.
+    Args:
+        paths: scan files, and folders of them.
+        model: folder of the detector.
+        output: folder of the results.
+        profile: takes the place of the model's own.
+        monitoring: folder of the monitoring: every scan is logged in its ``log`` (:mod:`gsclip.monitoring.log`) as
+            soon as it is scored or rejected, and the batch in its ``runs.jsonl``.
 
     Returns:
         Why scans were rejected; they are listed in ``rejected.csv`` too.
@@ -110,6 +124,8 @@ def score_files(
     detector = Detector.from_pretrained(model, profile)
     rows: list[dict[str, Any]] = []
     extents: list[np.ndarray] = []
+    log = None if monitoring is None else BatchLog(monitoring / LOG_FOLDER, model_version(detector.config))
+    runs = RunLog(None if monitoring is None else monitoring / RUNS_FILE, None if log is None else log.batch)
 
     def score(name: str, path: Path) -> None:
         clock = _Clock()
@@ -143,13 +159,61 @@ def score_files(
         )
         _write_scores(output / name, part, sample, prediction, detector.config.score_range)
         rows.append(sample_row({"name": name}, sample, views, tokens, prediction, detector.config.threshold))
+        if log is not None:
+            log.scored(path, rows[-1])
         extents.append(np.ptp(sample.points.astype(np.float64), axis=0))
 
-    rejected = _for_each(scans, output, score)
-    write_csv(output / SAMPLES_FILE, samples_table(rows))
+    with runs.timed("score", scans=len(scans), model=model_version(detector.config)) as found:
+        rejected = _for_each(scans, output, score, None if log is None else log.rejected)
+        write_csv(output / SAMPLES_FILE, samples_table(rows))
+        found |= {"scored": len(rows), "rejected": len(rejected)}
     if extents:
         _log.info("%s", own_parts.assumptions(np.array(extents)))
     return rejected
+
+
+def reference_files(
+    output: Path,
+    *,
+    samples: Path | None = None,
+    model: Path | None = None,
+    monitoring: Path | None = None,
+    scans: int = 1000,
+    rate: float = FALSE_ALARM_RATE,
+) -> str:
+    """Make a reference of the monitoring, from a ``samples.csv`` and its model, or from the newest scans of a log.
+
+    Args:
+        output: folder of the reference.
+        samples: file that `gsclip score` wrote for scans known to be in order.
+        model: folder of the model that scored them.
+        monitoring: folder of the monitoring whose log holds such scans, all of one model.
+        scans: newest ones of the log at most.
+        rate: share of windows without drift that raise an alarm.
+
+    Returns:
+        What was made, on one line.
+
+    Raises:
+        InputError: neither or both sources are given, or what they hold cannot be used.
+    """
+    if (monitoring is None) == (samples is None) or (samples is None) != (model is None):
+        raise InputError("reference", "needs one source", "give --samples with --model, or --monitoring")
+    if samples is not None and model is not None:
+        rows, version, where = read_samples(samples), model_version(read_config(model)), str(samples)
+    else:
+        where = str((monitoring or Path()) / LOG_FOLDER)
+        rows = read_window(where, scans).rows
+        models = sorted(set(rows["model"])) if len(rows) else [""]
+        if len(models) > 1:
+            problem = f"holds scans of several models among the newest {len(rows)}: {', '.join(models)}"
+            raise InputError(where, problem, "take fewer scans, by --scans")
+        version = models[0]
+    if output.exists() and not (output / SETTINGS_FILE).is_file():
+        problem = "is no reference of an earlier call, and one would replace it"
+        raise InputError(output, problem, "choose another --output")
+    count = make_reference(rows, output, model=version, name=where, rate=rate)
+    return f"reference of {count} scans, model {version}, false alarms in {100 * rate:g} % of windows"
 
 
 def check_dataset(
@@ -328,8 +392,13 @@ def _role(detector: Detector, dataset: str, category: str) -> str:
     return AUXILIARY if seen else TEST
 
 
-def _for_each(scans: Mapping[str, Path], output: Path, work: Callable[[str, Path], None]) -> list[GsclipError]:
-    """Do the work for each scan; collect and list what is rejected."""
+def _for_each(
+    scans: Mapping[str, Path],
+    output: Path,
+    work: Callable[[str, Path], None],
+    refuse: Callable[[Path, str], None] | None = None,
+) -> list[GsclipError]:
+    """Do the work for each scan; collect and list what is rejected, and tell ``refuse`` at once."""
     output.mkdir(parents=True, exist_ok=True)
     rejected: list[GsclipError] = []
     for name, path in tqdm(scans.items(), unit="scan", disable=len(scans) < 2, mininterval=2):
@@ -341,6 +410,8 @@ def _for_each(scans: Mapping[str, Path], output: Path, work: Callable[[str, Path
             raise
         except Exception as error:  # one broken scan never stops a batch
             rejected.append(checks.named(unexpected(path, error), checks.PREPARATION))
+            if refuse is not None:
+                refuse(path, str(rejected[-1]))
     write_csv(output / REJECTED_FILE, _rejected_table(rejected))
     return rejected
 

@@ -3,9 +3,9 @@
 import json
 
 import numpy as np
-import pandas as pd
 import pytest
 from scipy.stats import wasserstein_distance
+from tests.monitoring.windows import window
 
 from gsclip.errors import InputError
 from gsclip.monitoring.columns import EMBEDDING_COLUMNS, VALUE_COLUMNS
@@ -14,24 +14,11 @@ from gsclip.monitoring.drift import compare_files, compare_windows, drift_report
 from gsclip.monitoring.page import map_obstacle
 
 
-def window(rows, seed, **shifts):
-    """Samples in order: all columns normal, in the sizes that scans in metres have; shifts are in their spreads."""
-    rng = np.random.default_rng(seed)
-    table = {"name": [f"part/test/good/{row:03d}" for row in range(rows)], "label": np.nan}
-    for column in VALUE_COLUMNS:
-        mean, deviation = (5e-4, 1e-5) if column == "spacing" else (0.1, 0.002)
-        table[column] = mean + deviation * (rng.normal(size=rows) + shifts.get(column, 0))
-    table["visible_share"] = np.ones(rows)
-    for column in EMBEDDING_COLUMNS:
-        table[column] = 0.05 * (rng.normal(size=rows) + shifts.get("embedding", 0))
-    return pd.DataFrame(table)
-
-
 def test_windows_of_the_same_kind_do_not_drift():
     result = compare_windows(window(200, seed=0), window(60, seed=1))
     assert not result.drifted
     assert result.verdict == (
-        "no drift: 60 samples against 200 of the reference, none of 17 columns beyond its threshold"
+        "no drift: 60 samples against 200 of the reference, none of 19 columns beyond its threshold"
     )
 
 
@@ -39,7 +26,7 @@ def test_windows_of_the_same_kind_do_not_drift():
 def test_a_shift_is_found_in_its_column_only(column):
     result = compare_windows(window(200, seed=0), window(60, seed=1, **{column: 1.5}))
     assert result.drifted_columns == (column,)
-    assert result.verdict.endswith(f"1 of 17 columns: {column}")
+    assert result.verdict.endswith(f"1 of 19 columns: {column}")
 
 
 def test_worst_column_comes_first():
@@ -124,7 +111,7 @@ def test_report_holds_everything_and_repeats_byte_for_byte(tmp_path):
     written = json.loads((tmp_path / "a" / "drift.json").read_text())
     assert written["drifted"] is True
     assert written["verdict"] == result.verdict
-    assert written["counts"] == {"reference": 60, "current": 30, "columns": 17, "drifted": 1}
+    assert written["counts"] == {"reference": 60, "current": 30, "columns": 19, "drifted": 1}
     assert [row["column"] for row in written["columns"]] == [*VALUE_COLUMNS, "embedding"]
     spacing = written["columns"][VALUE_COLUMNS.index("spacing")]
     assert spacing["drifted"] is True
@@ -142,7 +129,7 @@ def test_page_shows_our_distances_and_loads_nothing(tmp_path):
     embedding = result.columns[-1]
     assert f"{spacing.distance:.6f}".rstrip("0") in page
     assert f"Drift score: {round(embedding.distance, 3)}" in page
-    assert "Drift is detected for 6.25% of columns (1 out of 16)." in page
+    assert "Drift is detected for 5.556% of columns (1 out of 18)." in page
     for reference in ("<script src=", "<link ", 'src="http'):
         assert reference not in page
 
@@ -181,7 +168,7 @@ def test_files_are_compared_by_one_call(tmp_path):
     window(40, seed=0).to_csv(tmp_path / "reference.csv", index=False)
     window(20, seed=1, spacing=3).to_csv(tmp_path / "current.csv", index=False)
     verdict = compare_files(tmp_path / "reference.csv", tmp_path / "current.csv", tmp_path / "new" / "drift")
-    assert verdict == "drift: 20 samples against 40 of the reference, 1 of 17 columns: spacing"
+    assert verdict == "drift: 20 samples against 40 of the reference, 1 of 19 columns: spacing"
     assert sorted(path.name for path in (tmp_path / "new" / "drift").iterdir()) == ["drift.html", "drift.json"]
 
 

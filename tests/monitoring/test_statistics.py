@@ -5,11 +5,18 @@ import time
 import numpy as np
 import pytest
 
-from gsclip.data.geometry import estimate_normals
+from gsclip.data.geometry import estimate_normals, k_nearest, point_spacing
 from gsclip.data.sample import Sample
 from gsclip.features.encode import ViewTokens
 from gsclip.monitoring.columns import EMBEDDING_COLUMNS, INPUT_COLUMNS, SCORE_COLUMNS
-from gsclip.monitoring.statistics import normal_consistency, project_embedding, sample_statistics, score_statistics
+from gsclip.monitoring.statistics import (
+    gap_ratio,
+    normal_consistency,
+    project_embedding,
+    roughness,
+    sample_statistics,
+    score_statistics,
+)
 from gsclip.scores.prediction import Prediction
 from gsclip.views.renderer import render_views
 from gsclip.views.views import Views
@@ -47,6 +54,8 @@ def test_known_numbers_of_a_plate():
         "extent_y": 0.022,
         "extent_z": 0,
         "normal_consistency": 1,
+        "roughness": 0,
+        "gap_ratio": 1.30171,  # 1.2071 within, more at edges and corners
         "visible_share": 0.75,
         "rendered_mean": 0.4,
         "rendered_std": np.std([0.2, 0.4, 0.6]),
@@ -80,10 +89,36 @@ def test_normals_of_either_sign_are_consistent_and_random_ones_are_not():
     rng = np.random.default_rng(0)
     sample = plate(side=40)
     signs = rng.choice([-1, 1], len(sample.points)).astype(np.float32)
-    assert normal_consistency(sample.points, sample.normals * signs[:, None]) == pytest.approx(1)
+    _, neighbours = k_nearest(sample.points, 8)
+    assert normal_consistency(sample.normals * signs[:, None], neighbours) == pytest.approx(1)
     random = rng.normal(size=sample.points.shape)
     random /= np.linalg.norm(random, axis=1, keepdims=True)
-    assert normal_consistency(sample.points, random) == pytest.approx(0.5, abs=0.02)
+    assert normal_consistency(random, neighbours) == pytest.approx(0.5, abs=0.02)
+
+
+def test_roughness_is_the_noise_across_flat_places_whatever_the_rest_is():
+    rng = np.random.default_rng(0)
+    flat = plate(side=40)
+    noise = 0.0001 * rng.normal(size=flat.points.shape) * np.float32([0.2, 0.2, 1])
+    waves = np.zeros_like(flat.points)
+    waves[:, 2] = 0.003 * np.sin(flat.points[:, 0] / 0.002) * (flat.points[:, 0] > 0.04)
+    found = []
+    for bend, factor in ((0, 1), (0, 2), (1, 1), (1, 2)):
+        points = (flat.points + bend * waves + factor * noise).astype(np.float32)
+        found.append(roughness(points, flat.normals, k_nearest(points, 8)[1]))
+    # Two points differ by the noise of both; mean square distance to eight neighbours: 1.5 spacings squared.
+    typical = np.sqrt(2) * 0.0001 / (0.002 * np.sqrt(1.5))
+    assert 0.5 * typical < found[0] < 0.9 * typical
+    assert found[1] / found[0] == pytest.approx(2, rel=0.05)
+    assert found[2:] == pytest.approx(found[:2], rel=0.2)
+
+
+def test_gaps_show_when_points_are_missing():
+    flat = plate(side=40).points
+    kept = flat[np.random.default_rng(0).random(len(flat)) < 0.7]
+    full, thinner = (gap_ratio(k_nearest(points, 8)[0], point_spacing(points)) for points in (flat, kept))
+    assert full == pytest.approx((4 + 4 * np.sqrt(2)) / 8, rel=0.03)
+    assert thinner > 1.1 * full
 
 
 def test_unit_and_place_of_the_scan_change_lengths_only():

@@ -13,6 +13,7 @@ import yaml
 
 from gsclip.data.index import read_index
 from gsclip.detector import Detector, read_config
+from gsclip.monitoring.reference import model_version, read_reference
 from gsclip.params import load_params
 from gsclip.storage import sha256
 from gsclip.training.selection import data_sha256, parameters_sha256
@@ -88,6 +89,9 @@ def test_outputs_are_complete(project):
     assert json.loads((project / "outputs/report/report.json").read_text())["samples"] == 8
     assert list((project / "outputs/overlays").glob("*.png"))
     assert not list((project / ".gsclip/checkpoints").glob("*"))
+    reference = read_reference(project / "outputs/reference")
+    assert reference.settings.model == model_version(read_config(project / "models/gsclip"))
+    assert len(reference.rows) == (samples["label"] == 0).sum()
 
 
 def test_training_changed_what_it_should(project):

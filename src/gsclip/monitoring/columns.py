@@ -8,6 +8,8 @@ INPUT_COLUMNS = (
     "extent_y",
     "extent_z",
     "normal_consistency",
+    "roughness",
+    "gap_ratio",
     "visible_share",
     "rendered_mean",
     "rendered_std",

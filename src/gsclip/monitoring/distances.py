@@ -52,14 +52,20 @@ def spread(reference: np.ndarray, current: np.ndarray) -> float:
 
 
 def calibrate_thresholds(
-    values: np.ndarray, embeddings: np.ndarray, window: int, seed: int = SEED
+    values: np.ndarray,
+    embeddings: np.ndarray,
+    window: int,
+    seed: int = SEED,
+    *,
+    rate: float = FALSE_ALARM_RATE,
+    splits: int = SPLITS,
 ) -> tuple[np.ndarray, float]:
-    """Find the distances that chance alone exceeds in one comparison out of twenty.
+    """Find the distances that chance alone exceeds at a given rate: by default in one comparison out of twenty.
 
-    The reference is split at random :data:`SPLITS` times into a part as large as the current window (half of the
-    reference at most) and the rest. The threshold of each distance is its mean over the splits plus a multiple of
+    The reference is split at random into a part as large as the current window (half of the reference at most) and
+    the rest, as often as ``splits`` says. The threshold of each distance is its mean over the splits plus a multiple of
     its standard deviation; the multiple is the same for all, the one at which *any* of them is exceeded in
-    :data:`FALSE_ALARM_RATE` of the splits. Hence the rate holds for the whole comparison, whatever the number of
+    the share ``rate`` of the splits. Hence the rate holds for the whole comparison, whatever the number of
     columns and their correlation. Thresholds are at least :data:`SMALLEST_THRESHOLD`.
 
     Args:
@@ -67,6 +73,8 @@ def calibrate_thresholds(
         embeddings: (rows, d) of the reference, finite.
         window: number of rows of the current window.
         seed: of the splits.
+        rate: share of false alarms.
+        splits: number of splits; their tail holds ``rate * splits``.
 
     Returns:
         (columns,) thresholds of :func:`value_distance`, and the threshold of :func:`embedding_distance`.
@@ -78,8 +86,8 @@ def calibrate_thresholds(
     value_scales = np.array([spread(column[:, None], column[:, None]) for column in values.T])
     scale = spread(embeddings, embeddings)
     rng = np.random.default_rng(seed)
-    chance = np.zeros((SPLITS, values.shape[1] + 1))
-    for split in range(SPLITS):
+    chance = np.zeros((splits, values.shape[1] + 1))
+    for split in range(splits):
         drawn = np.zeros(rows, dtype=bool)
         drawn[rng.permutation(rows)[:part]] = True
         chance[split, :-1] = _split_distances(drawn[order], steps)
@@ -88,7 +96,7 @@ def calibrate_thresholds(
     chance = np.divide(chance, scales, out=np.zeros_like(chance), where=scales > 0)
     mean, deviation = chance.mean(axis=0), chance.std(axis=0)
     excess = np.divide(chance - mean, deviation, out=np.zeros_like(chance), where=deviation > 0)
-    multiple = np.quantile(excess.max(axis=1), 1 - FALSE_ALARM_RATE)
+    multiple = np.quantile(excess.max(axis=1), 1 - rate)
     thresholds = np.maximum(mean + multiple * deviation, SMALLEST_THRESHOLD)
     return thresholds[:-1], float(thresholds[-1])
 

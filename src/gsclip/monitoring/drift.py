@@ -6,7 +6,8 @@ sample; without labels nothing follows about accuracy.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -63,12 +64,16 @@ class DriftResult:
         reference_rows: number of samples of the reference.
         current_rows: number of samples of the current window.
         notes: what a reader of the page should know, a sentence each.
+        false_alarm_rate: of the whole comparison.
+        splits: random splits of the reference that the thresholds come from.
     """
 
     columns: tuple[ColumnDrift, ...]
     reference_rows: int
     current_rows: int
     notes: tuple[str, ...] = ()
+    false_alarm_rate: float = FALSE_ALARM_RATE
+    splits: int = SPLITS
 
     @property
     def drifted_columns(self) -> tuple[str, ...]:
@@ -80,7 +85,7 @@ class DriftResult:
 
     @property
     def drifted(self) -> bool:
-        """Whether any column has drifted; by chance alone in 5 % of all comparisons."""
+        """Whether any column has drifted; by chance alone at the false alarm rate."""
         return bool(self.drifted_columns)
 
     @property
@@ -136,43 +141,66 @@ def drift_report(
     Raises:
         InputError: a window lacks columns, has too few rows, or values that are no finite numbers.
     """
-    from gsclip.monitoring.page import map_obstacle, write_page
-
-    reference, current = (_checked(frame, name) for frame, name in zip((reference, current), names, strict=True))
-    obstacle = map_obstacle(reference, current)
-    result = compare_windows(reference, current, notes=() if obstacle is None else (obstacle,))
-    thresholds = {column.column: column.threshold for column in result.columns}
-    write_page(reference, current, thresholds, Path(folder) / PAGE_NAME, embedding_map=obstacle is None)
+    reference, current = (checked(frame, name) for frame, name in zip((reference, current), names, strict=True))
+    result = write_drift_page(reference, current, compare_windows(reference, current), Path(folder) / PAGE_NAME)
     write_json(Path(folder) / RESULT_NAME, as_json(result))
     return result
 
 
-def compare_windows(reference: pd.DataFrame, current: pd.DataFrame, notes: tuple[str, ...] = ()) -> DriftResult:
+def write_drift_page(reference: pd.DataFrame, current: pd.DataFrame, result: DriftResult, path: Path) -> DriftResult:
+    """Write Evidently's page of a comparison.
+
+    Returns:
+        The comparison, with a note where the page lacks the map of the embeddings.
+    """
+    from gsclip.monitoring.page import map_obstacle, write_page
+
+    obstacle = map_obstacle(reference, current)
+    thresholds = {column.column: column.threshold for column in result.columns}
+    write_page(reference, current, thresholds, path, embedding_map=obstacle is None)
+    return result if obstacle is None else replace(result, notes=(*result.notes, obstacle))
+
+
+def compare_windows(
+    reference: pd.DataFrame, current: pd.DataFrame, thresholds: Mapping[str, float] | None = None
+) -> DriftResult:
     """Compare two windows of finite numbers; nothing is written.
 
     Args:
         reference: monitored columns.
         current: the same columns.
-        notes: see :class:`DriftResult`.
+        thresholds: distance above which a column has drifted, by the names of the columns to compare (``embedding``
+            for the embedding); by default all, with thresholds from the reference.
     """
-    before, after = (frame[list(VALUE_COLUMNS)].to_numpy(np.float64) for frame in (reference, current))
-    before_embedding, after_embedding = (
-        frame[list(EMBEDDING_COLUMNS)].to_numpy(np.float64) for frame in (reference, current)
-    )
-    thresholds, embedding_threshold = calibrate_thresholds(before, before_embedding, len(current))
+    if thresholds is None:
+        thresholds = window_thresholds(reference, len(current))
     columns = [
         ColumnDrift(
             column=name,
-            distance=value_distance(before[:, place], after[:, place]),
-            threshold=float(thresholds[place]),
-            reference_mean=float(before[:, place].mean()),
-            current_mean=float(after[:, place].mean()),
+            distance=value_distance(reference[name].to_numpy(), current[name].to_numpy()),
+            threshold=thresholds[name],
+            reference_mean=float(reference[name].mean()),
+            current_mean=float(current[name].mean()),
         )
-        for place, name in enumerate(VALUE_COLUMNS)
+        for name in VALUE_COLUMNS
+        if name in thresholds
     ]
-    distance = embedding_distance(before_embedding, after_embedding)
-    columns.append(ColumnDrift(EMBEDDING, distance, embedding_threshold, None, None))
-    return DriftResult(tuple(columns), len(reference), len(current), notes)
+    if EMBEDDING in thresholds:
+        names = list(EMBEDDING_COLUMNS)
+        distance = embedding_distance(reference[names].to_numpy(), current[names].to_numpy())
+        columns.append(ColumnDrift(EMBEDDING, distance, thresholds[EMBEDDING], None, None))
+    return DriftResult(tuple(columns), len(reference), len(current))
+
+
+def window_thresholds(
+    reference: pd.DataFrame, window: int, *, rate: float = FALSE_ALARM_RATE, splits: int = SPLITS
+) -> dict[str, float]:
+    """Thresholds of all columns, by name, for windows of one size: see :func:`calibrate_thresholds`."""
+    values, embeddings = (
+        reference[list(names)].to_numpy(np.float64) for names in (VALUE_COLUMNS, EMBEDDING_COLUMNS)
+    )
+    found, embedding = calibrate_thresholds(values, embeddings, window, rate=rate, splits=splits)
+    return {**dict(zip(VALUE_COLUMNS, found.tolist(), strict=True)), EMBEDDING: embedding}
 
 
 def as_json(result: DriftResult) -> dict[str, Any]:
@@ -190,8 +218,8 @@ def as_json(result: DriftResult) -> dict[str, Any]:
         "method": {
             "columns": "Wasserstein distance in standard deviations of the reference",
             "embedding": "distance of the mean embeddings in units of the reference's spread",
-            "thresholds": f"{SPLITS} random splits of the reference",
-            "false_alarm_rate": FALSE_ALARM_RATE,
+            "thresholds": f"{result.splits} random splits of the reference",
+            "false_alarm_rate": result.false_alarm_rate,
             "scope": SCOPE,
         },
         "columns": [
@@ -209,14 +237,23 @@ def as_json(result: DriftResult) -> dict[str, Any]:
     }
 
 
-def _checked(frame: pd.DataFrame, name: str) -> pd.DataFrame:
-    """Monitored columns of a window as float64, once they are known to be there and finite."""
+def checked(frame: pd.DataFrame, name: str, smallest: int = SMALLEST_WINDOW) -> pd.DataFrame:
+    """Monitored columns of a window as float64, once they are known to be there and finite.
+
+    Args:
+        frame: rows in the form of ``samples.csv``.
+        name: what errors call them.
+        smallest: number of rows that a window needs.
+
+    Raises:
+        InputError: columns or rows are missing, or values are no finite numbers.
+    """
     wanted = [*VALUE_COLUMNS, *EMBEDDING_COLUMNS]
     missing = [column for column in wanted if column not in frame]
     if missing:
         raise InputError(name, f"lacks columns: {_list(missing)}", "give a samples.csv of this version of gsclip")
-    if len(frame) < SMALLEST_WINDOW:
-        problem = f"holds {len(frame)} samples, a comparison needs {SMALLEST_WINDOW}"
+    if len(frame) < smallest:
+        problem = f"holds {len(frame)} samples, a comparison needs {smallest}"
         raise InputError(name, problem, "collect more scans, or join windows")
     values = frame[wanted].apply(pd.to_numeric, errors="coerce").astype(np.float64).reset_index(drop=True)
     finite = np.isfinite(values.to_numpy())

@@ -46,7 +46,8 @@ def write_page(
     Args:
         reference: monitored columns, finite.
         current: the same columns.
-        thresholds: distance above which a column has drifted, by name; ``embedding`` for the embedding.
+        thresholds: distance above which a column has drifted, by the names of the columns to show; ``embedding`` for
+            the embedding.
         path: the file.
         embedding_map: whether to show the embeddings, see :func:`map_obstacle`.
     """
@@ -66,15 +67,16 @@ def _report(
     from evidently.presets import DataDriftPreset
 
     _register_distance()
+    values = [column for column in VALUE_COLUMNS if column in thresholds]
     drift = DataDriftPreset(
-        columns=list(VALUE_COLUMNS),
+        columns=values,
         num_method=DISTANCE_NAME,
-        per_column_threshold={column: thresholds[column] for column in VALUE_COLUMNS},
-        drift_share=1 / len(VALUE_COLUMNS),  # one column is enough, as in the result
+        per_column_threshold={column: thresholds[column] for column in values},
+        drift_share=1 / len(values),  # one column is enough, as in the result
     )
     method = DistanceDriftMethod(dist="euclidean", threshold=thresholds[EMBEDDING])
     embedding = [EmbeddingsDrift(embeddings_name=EMBEDDING, drift_method=method)] if embedding_map else []
-    definition = DataDefinition(numerical_columns=list(VALUE_COLUMNS), embeddings={EMBEDDING: list(EMBEDDING_COLUMNS)})
+    definition = DataDefinition(numerical_columns=values, embeddings={EMBEDDING: list(EMBEDDING_COLUMNS)})
     columns = list(EMBEDDING_COLUMNS)
     scale = spread(reference[columns].to_numpy(), current[columns].to_numpy()) or 1.0
     windows = [
