@@ -147,8 +147,8 @@ def watch_for_zombies(within: timedelta = timedelta(seconds=6 * HEARTBEAT_SECOND
     from prefect.client.schemas.objects import StateType
     from prefect.events.actions import ChangeFlowRunState
 
-    with contextlib.suppress(ValueError):
-        Automation.read(name=ZOMBIES)
+    with contextlib.suppress(ValueError):  # raised where there is none
+        Automation.read(name=ZOMBIES)  # type: ignore[unused-coroutine]  # it blocks outside of an event loop
         return
     ends = {f"prefect.flow-run.{state}" for state in ("Completed", "Failed", "Cancelled", "Crashed")}
     Automation(
@@ -163,7 +163,12 @@ def watch_for_zombies(within: timedelta = timedelta(seconds=6 * HEARTBEAT_SECOND
             within=within,
         ),
         actions=[
-            ChangeFlowRunState(state=StateType.CRASHED, message="No sign of life: its process or machine is gone.")
+            ChangeFlowRunState(
+                name="Crashed",
+                state=StateType.CRASHED,
+                message="No sign of life: its process or machine is gone.",
+                force=False,
+            )
         ],
     ).create()
 
@@ -212,7 +217,7 @@ def running(port: int, dashboard: int | None, home: Path, logs: Path) -> Iterato
 
 def main() -> int:
     """Run until Ctrl-C, SIGTERM, or the end of one of the programs."""
-    parser = argparse.ArgumentParser(prog="python -m flows.serve", description="Server, worker, dashboard on localhost.")
+    parser = argparse.ArgumentParser(prog="python -m flows.serve", description="Server, worker and dashboard, here.")
     parser.add_argument("--port", type=int, default=SERVER_PORT, help="of Prefect's server and page")
     parser.add_argument("--dashboard-port", type=int, default=DASHBOARD_PORT)
     parser.add_argument("--no-dashboard", action="store_true")
@@ -242,7 +247,8 @@ def main() -> int:
             while True:
                 for service in services:
                     if service.process.poll() is not None:
-                        raise GsclipError(f"the {service.name} has ended; the end of {service.log}:\n{service.last_lines()}")
+                        ending = f"the end of {service.log}:\n{service.last_lines()}"
+                        raise GsclipError(f"the {service.name} has ended; {ending}")
                 time.sleep(1)
     except GsclipError as error:
         print(f"gsclip: {error}", file=sys.stderr)

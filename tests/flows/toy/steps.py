@@ -36,8 +36,9 @@ def prepare():
                     mask = np.arange(POINTS) < (20 if label else 0)
                     pack.add(name, Sample(points, np.zeros_like(points), mask=mask))
         write_csv(folder / "index.csv", pd.DataFrame(rows(), columns=["name", "category", "label"]))
+        columns = ["name", "path", "check", "problem", "remedy"]
         rejected = [("elbow/test/x/99", "99.ply", "measured", "is empty", "scan again")]
-        write_csv(folder / "rejected.csv", pd.DataFrame(rejected, columns=["name", "path", "check", "problem", "remedy"]))
+        write_csv(folder / "rejected.csv", pd.DataFrame(rejected, columns=columns))
 
 
 def train():
