@@ -208,14 +208,15 @@ def _configure_dvc(clone: Path, source: str) -> None:
             know_secrets(local)
         return
     settings = _config(dvc / "config.local")
-    for section, values in {**_config(dvc / "config"), **_config(dvc / "config.local")}.items():
-        if section.startswith("'remote") and "url" in values and not _is_address(values["url"]):
+    both = _config(dvc / "config")
+    both.merge(settings)
+    for section, values in both.items():
+        if section.startswith('remote "') and "://" not in values.get("url", "://"):
             settings.setdefault(section, {})["url"] = str((dvc / values["url"]).resolve())
-    cache = {**_config(dvc / "config").get("cache", {}), **settings.get("cache", {})}.get("dir", "cache")
+    cache = both.get("cache", {}).get("dir", "cache")
     settings.setdefault("cache", {})["dir"] = str((dvc / cache).resolve())
-    written = ConfigObj(settings, encoding="utf-8", interpolation=False)
     content = io.BytesIO()
-    written.write(content)
+    settings.write(content)
     temporary = local.with_name(".config.local")
     temporary.unlink(missing_ok=True)
     with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
@@ -224,12 +225,10 @@ def _configure_dvc(clone: Path, source: str) -> None:
     know_secrets(local)
 
 
-def _config(path: Path) -> dict[str, Any]:
-    return dict(ConfigObj(str(path), encoding="utf-8", interpolation=False).dict())
-
-
-def _is_address(url: str) -> bool:
-    return "://" in url
+def _config(path: Path) -> ConfigObj:
+    """Content of a configuration of DVC, without its file; empty where there is none."""
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    return ConfigObj(lines, encoding="utf-8", interpolation=False)
 
 
 def _cache(clone: Path) -> Path:

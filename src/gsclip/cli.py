@@ -190,6 +190,22 @@ def synthesize(
     _finish(synthesize(folder, output, settings))
 
 
+@app.command()
+def compare(
+    first: Annotated[str, typer.Argument(help="Experiment, branch, tag or commit.")],
+    second: Annotated[str, typer.Argument(help="Likewise; is it better than the first one?")],
+    project: Annotated[Path, typer.Option(help="Folder of the project, in git and DVC.")] = Path(),
+    confidence: Annotated[float, typer.Option(min=0.5, max=0.999, help="Of each bound of a difference.")] = 0.9,
+) -> None:
+    """Compare two runs of the pipeline on the same test samples. Exit code 0: the second is better, 1: not shown."""
+    from gsclip.promotion.revisions import changes_text, compare_revisions
+
+    means, categories = compare_revisions(project, first, second, confidence=confidence)
+    print(changes_text((*means, *categories)))
+    if not any(change.low is not None and change.low > 0 for change in means):
+        raise typer.Exit(1)
+
+
 registry = typer.Typer(
     cls=_Group, help="Versions of the model: which one is in use, and going back.", no_args_is_help=True
 )
