@@ -39,7 +39,6 @@ from gsclip.promotion.registry import git, read_registry
 from gsclip.storage import sha256, write_json, write_text
 
 ROOT = Path(__file__).parents[1]
-TOY = ROOT / "tests" / "flows" / "toy"
 TINY = {
     "prepare": {"auxiliary_categories": ["castle_nut"], "test_categories": ["elbow", "ring_cake"],
                 "auxiliary_samples": 4, "calibration_samples": 4, "test_samples": 4},

@@ -174,7 +174,7 @@ def test_a_better_model_is_promoted_a_worse_one_refused_and_rollback_works(worke
     assert git(project, "rev-parse", "HEAD") == head
 
 
-def test_a_failing_stage_ends_the_run_with_its_last_lines_and_publishes_nothing(worker, client, project):
+def test_a_failing_stage_ends_the_run_with_its_last_lines_and_publishes_nothing(worker, client, project, folder):
     before = read_registry(project)
     set_quality(project, "not a number")
     run = deployed_run(client)
@@ -183,6 +183,8 @@ def test_a_failing_stage_ends_the_run_with_its_last_lines_and_publishes_nothing(
     assert "could not convert string to float" in run.state.message
     assert read_registry(project) == before
     assert events(project)[-1]["outcome"] == "failed"
+    stored = [json.loads(path.read_text()) for path in (folder / "prefect" / "storage").iterdir()]
+    assert [result["__exc_type__"] for result in stored] == ["flows.pipeline.StageError"], "the failure only, no pickle"
 
 
 @pytest.fixture(scope="module")
