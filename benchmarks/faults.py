@@ -89,9 +89,9 @@ class Bench:
         shutil.rmtree(self.project, ignore_errors=True)
         shutil.copytree(self.pristine, self.project, symlinks=True)
 
-    def start(self, **variables: str) -> subprocess.Popen[str]:
-        """Start a retraining."""
-        output = open(self.folder / "run.log", "w", encoding="utf-8")  # noqa: SIM115 - the child's
+    def start(self, log: str = "run.log", **variables: str) -> subprocess.Popen[str]:
+        """Start a retraining; its output goes to the file ``log``."""
+        output = open(self.folder / log, "w", encoding="utf-8")  # noqa: SIM115 - the child's
         code = os.pathsep.join([str(ROOT / "src"), str(ROOT)])
         known = environment(self.port, self.folder / "prefect")
         known |= {"PYTHONPATH": code, "OMP_NUM_THREADS": "1", "PLANT_SECRET_TOKEN": SECRET, **variables}
@@ -101,17 +101,19 @@ class Bench:
                 command, cwd=ROOT, env=known, stdout=output, stderr=subprocess.STDOUT, text=True, start_new_session=True
             )
 
-    def run(self, **variables: str) -> tuple[int, str]:
-        """Retrain to the end; return exit code and message (the last line that begins with ``gsclip:``, or all)."""
-        with self.start(**variables) as process:
+    def run(self, log: str = "run.log", **variables: str) -> tuple[int, str]:
+        """Retrain to the end; return exit code and message (from the last line on that begins with ``gsclip:``)."""
+        with self.start(log, **variables) as process:
             code = process.wait()
-        return code, self.message()
+        return code, self.message(log)
 
-    def message(self) -> str:
-        """What the last run said at its end."""
-        text = (self.folder / "run.log").read_text(encoding="utf-8", errors="replace")
+    def message(self, log: str = "run.log") -> str:
+        """What a run said at its end."""
+        text = (self.folder / log).read_text(encoding="utf-8", errors="replace")
         found = text.rpartition("\ngsclip: ")[2] if "\ngsclip: " in text else text[-1500:]
-        return " / ".join(line.strip() for line in found.strip().splitlines() if line.strip())
+        found = found.partition("\nRuns, logs and reports:")[0]
+        lines = [line.strip() for line in found.strip().splitlines() if line.strip()]
+        return " / ".join(lines if len(lines) < 5 else [lines[0], "…", *lines[-3:]])
 
     def step(self) -> str:
         """What the last run was doing when it ended."""
@@ -310,10 +312,8 @@ def two_at_once(made: Bench) -> dict[str, Any]:
     made.fresh()
     with made.start() as first:
         wait_for_step(made, first)
-        log = (made.folder / "run.log").read_text()
-        code, message = made.run()
+        code, message = made.run("second.log")
         first_code = first.wait()
-    (made.folder / "run.log").write_text(log)
     row = _row(code, message, made)
     return {**row, "first": "completed" if first_code == 0 else "failed"}
 

@@ -34,6 +34,7 @@ from gsclip.storage import atomic_path
 BRANCH = "retraining"
 FREE_BYTES = 1 << 30
 HALF_WRITTEN = ("data/.*", "models/.*", "outputs/.*", "outputs/*/.*")
+AGAIN = "See that it can be reached and written, then run again: what is finished is kept, nothing was published."
 Log = Callable[[str], None]
 
 
@@ -190,7 +191,11 @@ def push_commit(clone: Path, tags: Sequence[str], log: Log) -> None:
 
 
 def _run(command: Sequence[str], folder: Path, log: Log, label: str) -> None:
-    run_command(command, folder, log, label, " ".join(word for word in command[:3] if not word.startswith("--")))
+    program = " ".join(word for word in command[:3] if not word.startswith("--"))
+    try:
+        run_command(command, folder, log, label, program)
+    except StageError as error:
+        raise StageError(f"{error}\n{AGAIN}") from error
 
 
 def _remove_half_written(clone: Path) -> None:

@@ -93,7 +93,7 @@ def worker(server, port, folder, project):
     service.stop()
 
 
-def ended(client, run_id, seconds=300):
+def ended(client, run_id, seconds=600):
     deadline = time.monotonic() + seconds
     while True:
         run = client.read_flow_run(run_id)
@@ -113,7 +113,7 @@ def events(project):
 
 
 def test_a_schedule_fires_and_the_first_model_becomes_the_champion(worker, client, project, checkout):
-    deadline = time.monotonic() + 200
+    deadline = time.monotonic() + 300
     while not (started := [run for run in runs_of(client) if run.state_name in ("Running", "Completed", "Failed")]):
         assert time.monotonic() < deadline, "no scheduled run has started"
         time.sleep(0.5)
