@@ -21,7 +21,7 @@ PYTEST_ARGS ?=
 BENCH_ARGS ?=
 LOCK_ARGS ?=
 
-.PHONY: help setup demo test lint bench dashboard retrain ablation protocols comparison backbone lock clean
+.PHONY: help setup demo test lint bench dashboard retrain serve rollback ablation protocols comparison backbone lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -47,8 +47,14 @@ bench: setup ## time ours beside naive code, outputs/bench (BENCH_ARGS="--scans 
 dashboard: setup ## open the review dashboard on localhost
 	@streamlit run dashboards/app.py
 
-retrain: setup ## run the pipeline once as a Prefect flow, with a report
+retrain: setup ## retrain once in a clone (.gsclip/retrain): gate, registry, report
 	@python -m flows.retrain
+
+serve: setup ## schedule, worker and dashboard on localhost, until Ctrl-C
+	@python -m flows.serve
+
+rollback: setup ## make the champion before this one the champion again
+	@gsclip registry rollback
 
 ablation: setup ## table of what each part of the method adds, 3 seeds (over an hour; goes on where it was stopped)
 	@dvc repro experiments/dvc.yaml:table@ablation

@@ -27,7 +27,6 @@ from prefect.runtime import flow_run
 from prefect.states import Completed, State
 
 from flows.drift_report import markdown_report
-from flows.pipeline import find_workspace
 from gsclip.errors import GsclipError, InputError
 from gsclip.monitoring.cooldown import hold, read_cooldown, start_cooldown
 from gsclip.monitoring.drift import PAGE_NAME
@@ -91,7 +90,7 @@ def monitor(
     Returns:
         The report in Markdown, which is also the artifact ``drift-report``; the state is named after the verdict.
     """
-    workspace, now = find_workspace(None), datetime.now(UTC)
+    workspace, now = Path(__file__).resolve().parents[1], datetime.now(UTC)
     place = workspace / folder
     own = place / REFERENCE_FOLDER
     chosen = workspace / reference if reference else own if own.exists() else workspace / PIPELINE_REFERENCE

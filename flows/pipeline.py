@@ -8,19 +8,22 @@ import os
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import yaml
 
+from flows.locks import held_locks
+from flows.secrets import without_secrets
 from gsclip.errors import GsclipError, InputError, one_line
 from gsclip.parallel import SCHEDULER
 
 DVC_FILE = "dvc.yaml"
 LOCK_FILE = "dvc.lock"
 LAST_LINES = 20
+FULL_DISK = "The disk is full: free some space and run again. What is finished is kept."
 _SUPERVISOR = Path(__file__).with_name("supervisor.py")
 
 
@@ -47,18 +50,6 @@ class Stage:
 
 class StageError(GsclipError):
     """A stage failed; the message names it and ends with the last lines of its output."""
-
-
-def find_workspace(folder: str | None) -> Path:
-    """Absolute path of a DVC project; by default the repository that holds this file.
-
-    Raises:
-        InputError: the folder holds no ``dvc.yaml``.
-    """
-    workspace = Path(__file__).parents[1] if folder is None else Path(folder)
-    if not (workspace / DVC_FILE).is_file():
-        raise InputError(workspace, f"holds no {DVC_FILE}", "name the folder of a clone of the project")
-    return workspace.resolve()
 
 
 def read_stages(path: str | Path) -> tuple[Stage, ...]:
@@ -108,11 +99,42 @@ def run_stage(stage: str, workspace: Path, log: Callable[[str], None], scheduler
     Raises:
         StageError: DVC or the stage failed.
     """
-    command = [sys.executable, str(_SUPERVISOR), "dvc", "--wait-for-lock", "repro", stage]
     outcome = Outcome.UNCHANGED
+
+    def read(line: str) -> None:
+        nonlocal outcome
+        log(line)
+        outcome = _announced(line, stage) or outcome
+
+    command = ["dvc", "--wait-for-lock", "repro", stage]
+    run_command(command, workspace, read, f"stage {stage}", "dvc repro", scheduler)
+    return outcome
+
+
+def run_command(
+    command: Sequence[str],
+    workspace: Path,
+    log: Callable[[str], None],
+    label: str,
+    program: str | None = None,
+    scheduler: str = "",
+) -> None:
+    """Run a command; it and everything it starts end with this process, however that ends.
+
+    Args:
+        command: its words; ``python`` and ``dvc`` are those of this environment.
+        workspace: folder it runs in; its ``src`` is imported first.
+        log: takes each line of the output as it appears, without secrets.
+        label: what fails when it fails.
+        program: what the message calls the command; by default its first word.
+        scheduler: see :func:`run_stage`.
+
+    Raises:
+        StageError: it ended with another exit code than 0.
+    """
     last: deque[str] = deque(maxlen=LAST_LINES)
     with subprocess.Popen(
-        command,
+        [sys.executable, str(_SUPERVISOR), *command],
         cwd=workspace,
         env=_environment(workspace, scheduler),
         stdin=subprocess.PIPE,
@@ -122,15 +144,16 @@ def run_stage(stage: str, workspace: Path, log: Callable[[str], None], scheduler
         encoding="utf-8",
         errors="replace",
         start_new_session=True,
+        pass_fds=held_locks(),
     ) as process:
-        for line in _lines(process):
+        for line in map(without_secrets, _lines(process)):
             log(line)
             last.append(line)
-            outcome = _announced(line, stage) or outcome
         code = process.wait()
     if code != 0:
-        raise StageError(f"stage {stage} failed (dvc repro ended with exit code {code}):\n" + "\n".join(last))
-    return outcome
+        lines = "\n".join(last)
+        message = f"{label} failed ({program or command[0]} ended with exit code {code}):\n{lines}"
+        raise StageError("\n".join([message, *_remedies(lines)]))
 
 
 def locked_parameters(workspace: Path) -> dict[str, Any]:
@@ -146,22 +169,6 @@ def locked_parameters(workspace: Path) -> dict[str, Any]:
         for values in stage.get("params", {}).values():
             found.update(_flat(values))
     return found
-
-
-def commit(workspace: Path) -> str:
-    """Short commit of a clone, with ``, changed`` where tracked files differ from it; ``unknown`` outside git."""
-    revision = _git(workspace, "rev-parse", "--short", "HEAD")
-    if revision is None:
-        return "unknown"
-    return f"{revision}, changed" if _git(workspace, "status", "--porcelain", "--untracked-files=no") else revision
-
-
-def _git(workspace: Path, *arguments: str) -> str | None:
-    try:
-        found = subprocess.run(["git", *arguments], cwd=workspace, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return found.stdout.strip()
 
 
 def _load(path: str | Path) -> dict[str, Any]:
@@ -208,6 +215,12 @@ def _lines(process: subprocess.Popen[str]) -> Iterator[str]:
     for line in process.stdout or ():
         if text := line.rstrip():
             yield text
+
+
+def _remedies(lines: str) -> list[str]:
+    """What a person can do about an output, as far as it is known."""
+    full = ("No space left on device", "Disk quota exceeded")
+    return [FULL_DISK] if any(sign in lines for sign in full) else []
 
 
 def _announced(line: str, stage: str) -> Outcome | None:

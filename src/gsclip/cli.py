@@ -90,12 +90,25 @@ def render(
 
 @app.command()
 def score(
-    scans: Scans, model: Model, output: Output, profile: ProfileOption = None, monitoring: Monitoring = None
+    scans: Scans,
+    output: Output,
+    model: Annotated[
+        Path | None,
+        typer.Option(help="Folder of a trained model, such as models/gsclip; by default the champion of the registry "
+                          "that the environment variable GSCLIP_REGISTRY names."),
+    ] = None,
+    profile: ProfileOption = None,
+    monitoring: Monitoring = None,
 ) -> None:
     """Score scans: <name>.json, <name>.ply coloured by score, <name>.npz with point scores; and samples.csv."""
+    from gsclip.promotion.champion import champion_model
+
+    folder = model or champion_model()
+    if folder is None:
+        raise typer.BadParameter("name a model's folder, or a registry by GSCLIP_REGISTRY", param_hint="--model")
     from gsclip.commands import score_files
 
-    _finish(score_files(scans, model, output, profile, monitoring))
+    _finish(score_files(scans, folder, output, profile, monitoring))
 
 
 @app.command()
@@ -221,6 +234,65 @@ def synthesize(
     names = tuple(name.strip() for name in kinds.split(",") if name.strip())
     settings = Settings(view, names, per_kind, good, size, strength, points, side, split, validation, seed)
     _finish(synthesize(folder, output, settings))
+
+
+@app.command()
+def compare(
+    first: Annotated[str, typer.Argument(help="Experiment, branch, tag or commit.")],
+    second: Annotated[str, typer.Argument(help="Likewise; is it better than the first one?")],
+    project: Annotated[Path, typer.Option(help="Folder of the project, in git and DVC.")] = Path(),
+    confidence: Annotated[float, typer.Option(min=0.5, max=0.999, help="Of each bound of a difference.")] = 0.9,
+) -> None:
+    """Compare two runs of the pipeline on the same test samples. Exit code 0: the second is better, 1: not shown."""
+    from gsclip.promotion.revisions import changes_text, compare_revisions
+
+    means, categories = compare_revisions(project, first, second, confidence=confidence)
+    print(changes_text((*means, *categories)))
+    if not any(change.low is not None and change.low > 0 for change in means):
+        raise typer.Exit(1)
+
+
+registry = typer.Typer(
+    cls=_Group, help="Versions of the model: which one is in use, and going back.", no_args_is_help=True
+)
+app.add_typer(registry, name="registry")
+Repository = Annotated[
+    str,
+    typer.Option(envvar="GSCLIP_REGISTRY", help="Git repository of the registry: a folder or an address."),
+]
+
+
+@registry.command("list")
+def list_versions(repository: Repository = ".") -> None:
+    """List all versions, newest first, with the champion and what a rollback leads to."""
+    from gsclip.promotion.registry import read_registry, table
+
+    print(table(read_registry(repository)))
+
+
+@registry.command()
+def show(version: Annotated[str, typer.Argument(help="Such as v0.3.0.")], repository: Repository = ".") -> None:
+    """Show commit, date and decisions of one version."""
+    from gsclip.promotion.registry import describe
+
+    print(describe(repository, version), end="")
+
+
+@registry.command()
+def promote(version: Annotated[str, typer.Argument(help="Such as v0.3.0.")], repository: Repository = ".") -> None:
+    """Make a version the champion, whatever the gate said."""
+    from gsclip.promotion.registry import promote as promote_version
+
+    print(f"champion: {promote_version(repository, version).version}")
+
+
+@registry.command()
+def rollback(repository: Repository = ".") -> None:
+    """Make the champion before this one the champion again."""
+    from gsclip.promotion.registry import rollback as back
+
+    left, target = back(repository)
+    print(f"champion: {target.version} (was {left.version})")
 
 
 def _finish(rejected: Sequence[GsclipError]) -> None:

@@ -190,6 +190,17 @@ class ExperimentsParams(_Group):
         return self
 
 
+class GateParams(_Group):
+    """When a retrained model becomes the champion; see :mod:`gsclip.promotion.gate`."""
+
+    confidence: float = Field(gt=0.5, lt=1, description="of the bounds of a difference, each")
+    tolerance: float = Field(ge=0, le=1, description="by how much a metric may be worse, at its lower bound")
+    category_loss: float = Field(ge=0, le=1, description="by how much a metric of one category may be worse")
+    seconds_per_object: float = Field(gt=0, description="budget from a prepared sample to its scores")
+    model_megabytes: float = Field(gt=0, description="budget of the model's folder")
+    timed_samples: int = Field(ge=0, description="test samples whose time is taken; 0: none, no budget of time")
+
+
 class ReportParams(_Group):
     """The page."""
 
@@ -207,6 +218,7 @@ class Params(_Group):
     predict: PredictParams
     evaluate: EvaluateParams
     cross: CrossParams
+    gate: GateParams
     experiments: ExperimentsParams
     report: ReportParams
 

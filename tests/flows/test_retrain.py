@@ -1,4 +1,4 @@
-"""The retraining flow: what depends on what, how a stage is run and ended, and a whole run on a small project."""
+"""The retraining flow's parts: what depends on what, how a stage is run and ended, the report."""
 
 import itertools
 import json
@@ -10,19 +10,11 @@ import time
 from pathlib import Path
 
 import pytest
-from flows.pipeline import (
-    Outcome,
-    Stage,
-    StageError,
-    commit,
-    find_workspace,
-    locked_parameters,
-    read_stages,
-    run_stage,
-)
-from flows.run_report import markdown_report, read_metrics
+from flows.pipeline import FULL_DISK, Outcome, Stage, StageError, locked_parameters, read_stages, run_command, run_stage
+from flows.run_report import Registered, changes_table, markdown_report, read_metrics
 
 from gsclip.errors import InputError
+from gsclip.promotion.gate import Change, Costs, Verdict
 
 REPOSITORY = Path(__file__).parents[2]
 PIPELINE = """
@@ -108,12 +100,6 @@ def test_pipelines_that_cannot_be_read_are_refused(tmp_path, text, problem):
         read_stages(write(tmp_path, text))
 
 
-def test_workspace_is_the_repository_unless_named(tmp_path):
-    assert find_workspace(None) == REPOSITORY
-    with pytest.raises(InputError, match=r"holds no dvc\.yaml; name the folder"):
-        find_workspace(str(tmp_path))
-
-
 def test_parameters_are_read_from_the_lock(tmp_path):
     assert locked_parameters(tmp_path) == {}
     (tmp_path / "dvc.lock").write_text(
@@ -132,6 +118,15 @@ def figures(value):
     return {"ours": value, "random": 0.5, "oracle": 1.0}
 
 
+VERDICT = Verdict(
+    True,
+    ("o_auroc is better: +5.0 points, at least +1.0 points.",),
+    (Change("o_auroc", "o_auroc", 0.80, 0.85, 0.01, 0.09),),
+    (Change("gear", "o_auroc", 0.88, 0.86),),
+    Costs(3.25, 0.5),
+)
+
+
 def test_report_tells_results_outcomes_and_changes(tmp_path):
     metrics = {
         "mean": {"o_auroc": figures(0.9049), "pixel_pro": dict.fromkeys(("ours", "random", "oracle"))},
@@ -142,17 +137,30 @@ def test_report_tells_results_outcomes_and_changes(tmp_path):
     (tmp_path / "outputs" / "metrics.json").write_text(json.dumps(metrics))
     (tmp_path / "outputs" / "report" / "index.html").touch()
     report = markdown_report(
-        commit="abc1234, changed",
+        run="20261125T030000Z-abcd1234, weekly",
+        commit="abc1234",
         workspace=tmp_path,
         outcomes={"prepare": Outcome.UNCHANGED, "render": Outcome.RAN},
+        seconds={"prepare": 0.94, "render": 61.0},
+        scans={"accepted": 20, "rejected": 1},
         metrics=read_metrics(tmp_path),
+        verdict=VERDICT,
+        registered=Registered("v0.2.0", new=True, champion="v0.1.0"),
         before={"render.views": 5, "render.cameras": "front", "old.gone": 1},
         after={"render.views": 9, "render.cameras": "front", "new.list": [1, 2]},
+        log=tmp_path / "run.jsonl",
     )
     for line in (
-        "Commit: abc1234, changed",
-        "| prepare | unchanged |",
-        "| render | ran |",
+        "Run: 20261125T030000Z-abcd1234, weekly",
+        "Commit: abc1234",
+        "**v0.2.0 is the champion**, after v0.1.0.",
+        "- o_auroc is better: +5.0 points, at least +1.0 points.",
+        "| mean | Object AUROC | 80.0 | 85.0 | +5.0 | +1.0 to +9.0 |",
+        "| gear | Object AUROC | 88.0 | 86.0 | -2.0 |  |",
+        "Costs: 3.2 MB, 0.50 seconds a part.",
+        "| prepare | unchanged | 0.9 |",
+        "| render | ran | 61.0 |",
+        "20 accepted, 1 rejected",
         "| Object AUROC | 90.5 | 50.0 | 100.0 |",
         "| Pixel PRO | – | – | – |",
         "95 % interval of the mean object AUROC: 85.0 to 95.0.",
@@ -163,15 +171,36 @@ def test_report_tells_results_outcomes_and_changes(tmp_path):
         "| new.list | – | [1, 2] |",
         f"- Report: {(tmp_path / 'outputs/report/index.html').as_uri()}",
         f"- Workspace: {tmp_path}",
+        f"- Log: {tmp_path / 'run.jsonl'}",
     ):
         assert line in report.splitlines(), line
     assert "render.cameras" not in report
+    assert [row["Difference"] for row in changes_table(VERDICT)] == ["+5.0", "-2.0"]
 
 
-def test_report_of_a_first_run_without_metrics(tmp_path):
+@pytest.mark.parametrize(
+    ("verdict", "registered", "line"),
+    [
+        (Verdict(True, ("x",)), Registered("v0.1.0", True, None), "**v0.1.0 is the champion**."),
+        (
+            Verdict(False, ("x",)),
+            Registered("v0.2.0", True, "v0.1.0"),
+            "**v0.2.0 is refused**, it is kept as challenger. Champion: v0.1.0.",
+        ),
+        (
+            Verdict(False, ("x",)),
+            Registered("v0.1.0", False, "v0.1.0"),
+            "No new model: v0.1.0 has it. Champion: v0.1.0.",
+        ),
+    ],
+)
+def test_report_without_metrics_tells_the_decision(tmp_path, verdict, registered, line):
     report = markdown_report(
-        commit="unknown", workspace=tmp_path, outcomes={}, metrics=read_metrics(tmp_path), before={}, after={"a.b": 1}
-    )
+        run="1, by hand", commit="unknown", workspace=tmp_path, outcomes={}, seconds={}, scans={},
+        metrics=read_metrics(tmp_path), verdict=verdict, registered=registered, before={}, after={"a.b": 1},
+        log=tmp_path / "run.jsonl",
+    )  # fmt: skip
+    assert line in report.splitlines()
     assert "No metrics: the project has no outputs/metrics.json" in report
     assert "There was no run before." in report
     assert "Report:" not in report
@@ -280,78 +309,8 @@ run_stage("copy", Path({str(project)!r}), lambda line: print(line, flush=True))
 
 
 @pytest.mark.slow
-def test_commit_tells_whether_files_have_changed(project, tmp_path):
-    clean = commit(project)
-    assert len(clean) >= 7
-    (project / "text.txt").write_text("changed")
-    assert commit(project) == f"{clean}, changed"
-    assert commit(tmp_path) == "unknown"
-
-
-@pytest.fixture(scope="module")
-def prefect_home(tmp_path_factory):
-    """A Prefect server for the tests of this module; its folder."""
-    from prefect.settings import PREFECT_HOME, temporary_settings
-    from prefect.testing.utilities import prefect_test_harness
-
-    home = tmp_path_factory.mktemp("prefect")
-    with temporary_settings({PREFECT_HOME: home}), prefect_test_harness(server_startup_timeout=300):
-        yield home
-
-
-@pytest.fixture
-def finished_runs():
-    """Read the task runs of a flow run, and the flow run, from the server."""
-    from prefect.client.orchestration import get_client
-    from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
-
-    def read(flow_run_id):
-        with get_client(sync_client=True) as client:
-            runs = client.read_task_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[flow_run_id])))
-            return client.read_flow_run(flow_run_id), {run.name: run for run in runs}
-
-    return read
-
-
-@pytest.mark.slow
-def test_a_run_a_repetition_and_a_failure(project, prefect_home, finished_runs):
-    from flows.retrain import ARTIFACT_KEY, retrain
-    from prefect.client.orchestration import get_client
-
-    first = retrain(str(project), return_state=True)
-    assert (project / "count.txt").read_text() == "3"
-    flow_run, tasks = finished_runs(first.state_details.flow_run_id)
-    assert flow_run.state.is_completed()
-    assert {name: run.state_name for name, run in tasks.items()} == dict.fromkeys(
-        ("copy", "split", "count"), "Completed"
-    )
-    waited_for = {
-        name: [origin.id for origin in run.task_inputs["wait_for"]] for name, run in tasks.items() if name != "copy"
-    }
-    assert waited_for == {"split": [tasks["copy"].id], "count": [tasks["split"].id]}
-
-    (project / "params.yaml").write_text("count:\n  language: de\n")
-    second = retrain(str(project), return_state=True)
-    _, tasks = finished_runs(second.state_details.flow_run_id)
-    assert {name: run.state_name for name, run in tasks.items()} == {
-        "copy": "Unchanged",
-        "split": "Unchanged",
-        "count": "Completed",
-    }
-    report = second.result()
-    assert "| copy | unchanged |" in report
-    assert '| count.language | "en" | "de" |' in report
-    with get_client(sync_client=True) as client:
-        artifacts = [artifact for artifact in client.read_artifacts() if artifact.key == ARTIFACT_KEY]
-    assert report in [artifact.data for artifact in artifacts]
-
-    write(project, PIPELINE.replace("os.mkdir(", "os.make_folder("))
-    third = retrain(str(project), return_state=True)
-    flow_run, tasks = finished_runs(third.state_details.flow_run_id)
-    assert flow_run.state.is_failed()
-    assert "stage split failed" in flow_run.state.message
-    assert "no attribute 'make_folder'" in flow_run.state.message
-    assert {name: run.state_name for name, run in tasks.items()} == {"copy": "Unchanged", "split": "Failed"}
-
-    stored = [json.loads(path.read_text()) for path in (prefect_home / "storage").iterdir()]
-    assert [result["__exc_type__"] for result in stored] == ["flows.pipeline.StageError"], "the failure only, no pickle"
+def test_a_full_disk_is_named(tmp_path):
+    command = [sys.executable, "-c", "raise SystemExit('OSError: [Errno 28] No space left on device')"]
+    with pytest.raises(StageError, match="pushing failed") as caught:
+        run_command(command, tmp_path, lambda line: None, "pushing")
+    assert str(caught.value).endswith(FULL_DISK)

@@ -13,7 +13,7 @@ from gsclip.storage import atomic_directory
 def report(params: Params) -> None:
     """Write ``outputs/report`` and ``outputs/overlays``."""
     files = RunFiles.of(".")
-    run = read_run(files, params.model_dump(mode="json"))
+    run = read_run(files, params.model_dump(mode="json", exclude={"gate"}))
     reader = PackReader(files)
     with atomic_directory(common.REPORT) as folder:
         write_report(folder, run, reader, gallery=params.report.gallery)
