@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
-from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
 
 MAX_CURVE_ROWS = 200
 
@@ -31,6 +30,8 @@ def auroc(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray | None = N
     """
     if not _both_classes(labels):
         return float("nan")
+    from sklearn.metrics import roc_auc_score
+
     return float(roc_auc_score(labels, scores, sample_weight=weights))
 
 
@@ -49,6 +50,8 @@ def average_precision(labels: np.ndarray, scores: np.ndarray) -> float:
     """
     if not _both_classes(labels):
         return float("nan")
+    from sklearn.metrics import average_precision_score
+
     return float(average_precision_score(labels, scores))
 
 
@@ -182,6 +185,8 @@ def roc_curve_table(labels: np.ndarray, scores: np.ndarray) -> pd.DataFrame:
     columns = ["false_positive_rate", "true_positive_rate", "threshold"]
     if not _both_classes(labels):
         return pd.DataFrame(columns=columns, dtype=float)
+    from sklearn.metrics import roc_curve
+
     false_positive_rate, true_positive_rate, threshold = roc_curve(labels, scores)
     threshold = np.where(np.isfinite(threshold), threshold, np.nan)
     return _thinned(pd.DataFrame(dict(zip(columns, (false_positive_rate, true_positive_rate, threshold), strict=True))))
@@ -197,6 +202,8 @@ def pr_curve_table(labels: np.ndarray, scores: np.ndarray) -> pd.DataFrame:
     columns = ["recall", "precision", "threshold"]
     if not _both_classes(labels):
         return pd.DataFrame(columns=columns, dtype=float)
+    from sklearn.metrics import precision_recall_curve
+
     precision, recall, threshold = precision_recall_curve(labels, scores, drop_intermediate=True)
     threshold = np.append(threshold, np.nan)
     return _thinned(pd.DataFrame(dict(zip(columns, (recall[::-1], precision[::-1], threshold[::-1]), strict=True))))

@@ -77,7 +77,7 @@ def render_page(
         }
         for picture in pictures
     ]
-    return _template().render(
+    return template("report.html.j2").render(
         content=content,
         figures=figures_by_id,
         pictures=drawn,
@@ -103,7 +103,8 @@ def _plotly_source() -> Markup:
     return Markup(get_plotlyjs())  # noqa: S704 - a file of the plotly package
 
 
-def _template() -> jinja2.Template:
+def template(name: str) -> jinja2.Template:
+    """A template of this package, with the filters ``figure``, ``per_cent`` and ``plain``; everything is escaped."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -114,7 +115,7 @@ def _template() -> jinja2.Template:
     environment.filters["figure"] = _three_decimals
     environment.filters["per_cent"] = _per_cent
     environment.filters["plain"] = plain_text
-    return environment.get_template("report.html.j2")
+    return environment.get_template(name)
 
 
 def _three_decimals(value: float | None) -> str:

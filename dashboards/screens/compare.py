@@ -1,0 +1,4 @@
+"""Page."""
+import streamlit as st
+
+st.title("compare")
