@@ -6,12 +6,9 @@ from pathlib import Path
 
 import pandas as pd
 import streamlit as st
-from dashboards import data, figures, judging, selection, shell
+from dashboards import clouds, data, judging, selection, shell
 from dashboards.text import _
 from dashboards.views_panel import views_panel
-
-CAMERA_LINK = Path(__file__).parents[1] / "assets" / "linked_cameras.html"
-TRUTH, COLOURS, DECIDED = "truth", "colours", "decided"
 
 
 def main() -> None:
@@ -27,7 +24,7 @@ def main() -> None:
         show_facts(row)
         inspection = shell.loaded(data.load_inspection, root, row["category"], row["name"])
         if inspection is not None:
-            show_clouds(inspection, data.colour_range(samples), row)
+            clouds.show_clouds(inspection, data.colour_range(samples))
     with right:
         judging.decision(row)
         judging.mark_form(
@@ -56,7 +53,7 @@ def main() -> None:
             inspection.foreground,
             inspection.maps,
             inspection.view_probabilities,
-            limits=colour_limits(data.colour_range(samples)),
+            limits=clouds.colour_limits(data.colour_range(samples)),
             cameras="" if metrics is None else str(metrics.data.get("cameras")),
             truth=inspection.view_masks,
         )
@@ -131,121 +128,15 @@ def show_facts(row: pd.Series) -> None:
         _("Category"): str(row["category"]),
         _("Label"): str(row["defect"]) or _("not labelled"),
         _("Points"): f"{int(row['points']):,}",
-        _("Extent x × y × z, unit of the scan"): " × ".join(f"{row[f'extent_{axis}']:.3g}" for axis in "xyz"),
-        _("Highest point score"): shell.number(row["map_max"]),
+        _("Extent x × y × z, scan's unit"): " × ".join(f"{row[f'extent_{axis}']:.3g}" for axis in "xyz"),
+        _("Top point score"): shell.number(row["map_max"]),
     }
-    columns = st.columns([1.2, 1.2, 0.8, 2, 1.2, 3], vertical_alignment="center")
+    columns = st.columns([1.2, 1.2, 0.8, 2.1, 1.1, 3])
     for column, (label, value) in zip(columns, facts.items(), strict=False):
         column.caption(label)
         column.text(value)
     columns[-1].caption(_("Identifier"))
     columns[-1].code(str(row["name"]), language=None)
-
-
-def colour_limits(initial: figures.Range) -> figures.Range:
-    """Scores at the ends of the colour scale, the same for every sample."""
-    low, high = shell.recall("limits") or initial
-    return (low, high) if high > low else (low - 0.001, high + 0.001)
-
-
-@st.fragment
-def show_clouds(inspection: data.Inspection, span: figures.Range, row: pd.Series) -> None:
-    """The cloud by score, and beside it by what the reader chooses, under one camera."""
-    views, other, display = st.columns([2.6, 2.6, 1], vertical_alignment="bottom")
-    viewpoint = views.segmented_control(
-        _("View from"),
-        list(figures.VIEWPOINTS),
-        default="Sensor",
-        required=True,
-        key="viewpoint",
-        persist_state="session",
-        format_func=lambda name: {
-            "Sensor": _("Sensor"), "Left": _("Left"), "Right": _("Right"), "Above": _("Above"), "Below": _("Below")
-        }[name],
-    )  # fmt: skip
-    names = {TRUTH: _("Ground truth"), DECIDED: _("Alarms"), COLOURS: _("Scan's colours")}
-    second = other.segmented_control(
-        _("Beside it"),
-        [TRUTH, DECIDED, *([COLOURS] if inspection.colors is not None else [])],
-        default=TRUTH,
-        required=True,
-        key="second",
-        persist_state="session",
-        format_func=names.__getitem__,
-    )
-    with display.popover(_("Display"), width="stretch"):
-        limits, opacity, size, lowest = display_controls(inspection, span)
-    colours, title = second_cloud(inspection, second or TRUTH, lowest)
-    figure = figures.cloud_figure(
-        inspection.points,
-        inspection.normals,
-        inspection.scores,
-        colours,
-        titles=(_("Point scores"), title),
-        viewpoint=viewpoint or "Sensor",
-        opacity=opacity,
-        limits=limits,
-        point_size=size,
-        lowest=lowest if st.session_state.get("hide_low") else None,
-        hover=_("score") + " %{text:.3f}",
-    )
-    st.plotly_chart(
-        figure,
-        key="clouds",
-        config={"displaylogo": False, "displayModeBar": False},
-        alt=_("Point cloud coloured by score, and the same cloud beside it"),
-    )
-    st.html(CAMERA_LINK, unsafe_allow_javascript=True)
-    shown = len(inspection.points)
-    thinned = _(" {shown:,} of {total:,} points are drawn.").format(shown=shown, total=inspection.total_points)
-    st.caption(
-        _(
-            "Each point in the colour of its score (0 to 1, bright is anomalous); the scale is the same for all parts of "
-            "the run. Drag to turn, scroll to zoom: both clouds follow."
-        )
-        + (thinned if shown < inspection.total_points else "")
-    )
-
-
-def display_controls(
-    inspection: data.Inspection, span: figures.Range
-) -> tuple[figures.Range, float, float, float]:
-    """Colour range, opacity, size of a point, threshold of the point scores."""
-    low, high = span
-    step = 0.01 if high > 0.1 else 0.001
-    limits = st.slider(
-        _("Colour range of the point scores"), 0.0, 1.0, shell.recall("limits") or span, step, "%.3f", key="limits",
-        persist_state="session", on_change=lambda: shell.remember("limits", st.session_state["limits"]),
-    )  # fmt: skip
-    opacity = st.slider(
-        _("Opacity of the scores over the surface"), 0.0, 1.0, 0.8, 0.05, key="opacity", persist_state="session"
-    )
-    usual = 3.2 if len(inspection.points) < 15_000 else 2.4 if len(inspection.points) < 40_000 else 1.8
-    size = st.slider(_("Point size, pixels"), 1.0, 8.0, usual, 0.2, key="point_size")
-    middle = round((low + high) / 2, 3)
-    lowest = st.slider(
-        _("Threshold of the point scores"), 0.0, 1.0, middle, step, "%.3f", key="point_threshold",
-        persist_state="session",
-    )  # fmt: skip
-    st.toggle(_("Hide points below it"), key="hide_low", persist_state="session")
-    low, high = limits
-    return ((low, high) if high > low else (low - 0.001, high + 0.001)), opacity, size, lowest
-
-
-def second_cloud(inspection: data.Inspection, second: str, lowest: float) -> tuple[figures.Colours, str]:
-    """Colours of the second cloud, and its title."""
-    if second == COLOURS and inspection.colors is not None:
-        return inspection.colors.astype(float), _("Scan's colours")
-    if second == DECIDED:
-        share = float((inspection.scores >= lowest).mean())
-        title = _("Points scored {lowest:.3f} or more: {share:.1%}").format(lowest=lowest, share=share)
-        return figures.decided_colours(inspection.normals, inspection.scores, lowest), title
-    colours = figures.truth_colours(inspection.normals, inspection.mask)
-    if inspection.mask is None:
-        return colours, _("Ground truth: unknown")
-    if not inspection.mask.any():
-        return colours, _("Ground truth: no defect")
-    return colours, _("Ground truth: {share:.1%} of the points").format(share=float(inspection.mask.mean()))
 
 
 main()

@@ -92,7 +92,7 @@ def write_text(path: str | Path, text: str) -> None:
 
 def write_json(path: str | Path, value: Any) -> None:  # noqa: ANN401 - any JSON value
     """Write indented JSON atomically; numpy scalars and arrays are allowed, NaN is written as null."""
-    write_text(path, json.dumps(_plain(value), indent=2, allow_nan=False) + "\n")
+    write_text(path, json.dumps(plain_json(value), indent=2, allow_nan=False) + "\n")
 
 
 def write_csv(path: str | Path, frame: pd.DataFrame) -> None:
@@ -125,13 +125,14 @@ def load_module(module: nn.Module, path: str | Path) -> None:
         raise InputError(path, f"weights cannot be loaded ({one_line(error)})", TRAIN_AGAIN) from error
 
 
-def _plain(value: Any) -> Any:  # noqa: ANN401
+def plain_json(value: Any) -> Any:  # noqa: ANN401
+    """A value as JSON knows it: numpy's scalars and arrays, paths and keys turned, numbers that are not finite null."""
     if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain_json(item) for key, item in value.items()}
     if isinstance(value, np.ndarray):
-        return _plain(value.tolist())
+        return plain_json(value.tolist())
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [plain_json(item) for item in value]
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, Path):

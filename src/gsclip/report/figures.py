@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import html
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -72,7 +73,63 @@ def score_histogram(labels: np.ndarray, scores: np.ndarray, threshold: float | N
         top = max((max(bars.y, default=0) for bars in figure.data), default=0)
         line = _line([threshold] * 2, [0, max(top, 1)], f"threshold {threshold:.3f}", PLUM, "solid", 2.5)
         figure.add_trace(line)
-    return _finish(figure, "object score", "samples")
+    return _finish(figure, "object score, 0 to 1", "parts")
+
+
+def operating_figure(labels: np.ndarray, scores: np.ndarray, threshold: float | None) -> go.Figure:
+    """Recall, false alarms and precision of every threshold, in per cent.
+
+    Args:
+        labels: (m,) 0 or 1.
+        scores: (m,) in [0, 1].
+        threshold: a line there; ``None`` for none.
+    """
+    labels = np.asarray(labels).astype(bool)
+    levels = np.unique(np.concatenate([[0.0], scores, np.nextafter(scores, 2), [1.0]]))
+    found = np.array([(scores[labels] >= level).sum() for level in levels])
+    stopped = np.array([(scores[~labels] >= level).sum() for level in levels])
+    figure = go.Figure()
+    with np.errstate(invalid="ignore", divide="ignore"):
+        for name, values, colour, dash in (
+            ("recall: defective parts found", found / labels.sum(), VERMILION, "solid"),
+            ("false alarms: good parts stopped", stopped / (~labels).sum(), BLUE, "solid"),
+            ("precision: alarms that are right", found / (found + stopped), NEUTRAL, "dash"),
+        ):
+            line = _line(levels.tolist(), [None if np.isnan(v) else 100 * v for v in values], name, colour, dash, 2.2)
+            figure.add_trace(line)
+    if threshold is not None:
+        figure.add_trace(_line([threshold] * 2, [0, 100], f"threshold {threshold:.3f}", PLUM, "solid", 2.5))
+    figure.update_yaxes(range=[-1, 103], ticksuffix=" %")
+    return _finish(figure, "threshold of the object score", "share of the parts").update_layout(hovermode="x unified")
+
+
+def kinds_figure(kinds: Sequence[str], scores: np.ndarray, threshold: float | None) -> go.Figure:
+    """Object scores of the parts of each kind of defect, a mark a part; good parts first, then by median score.
+
+    Args:
+        kinds: (m,) kind of defect of each part, ``good`` for none.
+        scores: (m,) object scores.
+        threshold: a line there; ``None`` for none.
+    """
+    table = pd.DataFrame({"kind": list(kinds), "score": scores})
+    order = table.groupby("kind")["score"].median().sort_values().index.tolist()
+    order = [kind for kind in order if kind == "good"] + [kind for kind in order if kind != "good"]
+    figure = go.Figure()
+    for kind in order:
+        rows = table.loc[table["kind"] == kind, "score"]
+        colour = BLUE if kind == "good" else VERMILION
+        figure.add_trace(
+            go.Box(
+                x=rows.tolist(), name=html.escape(str(kind)) or "not labelled", boxpoints="all", jitter=0.7, pointpos=0,
+                orientation="h", marker={"color": colour, "size": 5, "opacity": 0.7}, line={"width": 1.2, "color": NEUTRAL},
+                fillcolor="rgba(0,0,0,0)", showlegend=False, hoveron="points", hovertemplate="%{x:.3f}<extra></extra>",
+            )
+        )  # fmt: skip
+    if threshold is not None:
+        line = {"color": PLUM, "width": 2.5}
+        figure.add_shape(type="line", x0=threshold, x1=threshold, y0=0, y1=1, yref="paper", line=line)
+    figure.update_yaxes(automargin=True, ticklabelstandoff=4)
+    return _finish(figure, "object score, 0 to 1", "", plot_height=60 + 28 * max(len(order), 1))
 
 
 def category_figure(table: pd.DataFrame, metric: str, title: str) -> go.Figure:
@@ -113,7 +170,7 @@ def _curves(curves: pd.DataFrame, x: str, y: str) -> go.Figure:
     return figure
 
 
-def _line(x: list[float], y: list[float], name: str, colour: str, dash: str, width: float) -> go.Scatter:
+def _line(x: list[float], y: Sequence[float | None], name: str, colour: str, dash: str, width: float) -> go.Scatter:
     style = {"color": colour, "dash": dash, "width": width}
     return go.Scatter(x=x, y=y, mode="lines", name=html.escape(name), line=style)
 
