@@ -1,7 +1,7 @@
 """Router of the dashboard: ``streamlit run dashboards/app.py`` from the root of the repository.
 
-The folder of the pages is not called ``pages``: Streamlit would list such a folder's files by itself until this file has
-run once, and the first link to a page would open it without the router.
+The folder of the pages is not called ``pages``: Streamlit would list such a folder's files by itself until this file
+has run once, and the first link to a page would open it without the router.
 """
 
 import sys
@@ -26,7 +26,7 @@ STYLE = """<style>
 st.set_page_config(page_title="gsclip", layout="wide", initial_sidebar_state="expanded")
 shell.take_url()
 pages = {
-    _("Run"): [
+    _("Results"): [
         st.Page("screens/overview.py", title=_("Overview"), default=True),
         st.Page("screens/categories.py", title=_("Categories")),
         st.Page("screens/threshold.py", title=_("Threshold")),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import streamlit as st
+
 from dashboards import data, figures, shell
 from dashboards.text import _
 
@@ -20,8 +20,14 @@ def colour_limits(initial: figures.Range) -> figures.Range:
 
 
 @st.fragment
-def show_clouds(inspection: data.Inspection, span: figures.Range) -> None:
-    """The cloud by score, and beside it by what the reader chooses, under one camera."""
+def show_clouds(inspection: data.Inspection, span: figures.Range, point_threshold: float | None = None) -> None:
+    """The cloud by score, and beside it by what the reader chooses, under one camera.
+
+    Args:
+        inspection: the part.
+        span: scores at the ends of the colour scale, at first.
+        point_threshold: of the model: point scores at or above it are a defect's; ``None`` for none.
+    """
     views, other, display = st.columns([2.6, 2.6, 1], vertical_alignment="bottom")
     viewpoint = views.segmented_control(
         _("View from"),
@@ -49,7 +55,7 @@ def show_clouds(inspection: data.Inspection, span: figures.Range) -> None:
         format_func=names.__getitem__,
     )
     with display.popover(_("Display"), width="stretch"):
-        limits, opacity, size, lowest = display_controls(inspection, span)
+        limits, opacity, size, lowest = display_controls(inspection, span, point_threshold)
     colours, title = second_cloud(inspection, second or choices[0], lowest)
     figure = figures.cloud_figure(
         inspection.points,
@@ -75,15 +81,15 @@ def show_clouds(inspection: data.Inspection, span: figures.Range) -> None:
     thinned = _(" {shown:,} of {total:,} points are drawn.").format(shown=shown, total=inspection.total_points)
     st.caption(
         _(
-            "Each point in the colour of its score (0 to 1, bright is anomalous); the scale is the same for all parts of "
-            "the run. Drag to turn, scroll to zoom: both clouds follow."
+            "Each point in the colour of its score (0 to 1, bright is anomalous); the scale is the same for all parts "
+            "of the run. Drag to turn, scroll to zoom: both clouds follow."
         )
         + (thinned if shown < inspection.total_points else "")
     )
 
 
 def display_controls(
-    inspection: data.Inspection, span: figures.Range
+    inspection: data.Inspection, span: figures.Range, point_threshold: float | None
 ) -> tuple[figures.Range, float, float, float]:
     """Colour range, opacity, size of a point, threshold of the point scores."""
     low, high = span
@@ -97,7 +103,7 @@ def display_controls(
     )
     usual = 3.2 if len(inspection.points) < 15_000 else 2.4 if len(inspection.points) < 40_000 else 1.8
     size = st.slider(_("Point size, pixels"), 1.0, 8.0, usual, 0.2, key="point_size")
-    middle = round((low + high) / 2, 3)
+    middle = round((low + high) / 2 if point_threshold is None else point_threshold, 3)
     lowest = st.slider(
         _("Threshold of the point scores"), 0.0, 1.0, middle, step, "%.3f", key="point_threshold",
         persist_state="session",

@@ -89,6 +89,7 @@ class Metrics(BaseModel):
     o_ap_interval: tuple[float | None, float | None] | None = None
     point_auroc_interval: tuple[float | None, float | None] | None = None
     threshold: float | None = None
+    point_threshold: float | None = None
     f1_at_threshold: float | None = None
     categories: dict[str, CategoryFigures] = Field(min_length=1)
     defects: dict[str, KindFigures] = Field(default_factory=dict)

@@ -18,7 +18,7 @@ from scipy.ndimage import binary_dilation
 SURFACE = (163, 172, 181)
 SHADE = 0.45  # share of a point's brightness that depends on its normal
 ALARM_COLOUR = (213, 94, 0)  # vermilion of the Okabe-Ito palette
-CLOUD_HEIGHT = 470
+CLOUD_HEIGHT = 560
 COLOUR_STEP = 3  # of 255, between two colours of a cloud
 
 Range = tuple[float, float]
@@ -78,7 +78,8 @@ def view_layers(
     if truth is not None and truth.any():
         rim = outline(truth)
         layers["truth"] = _png(np.dstack([np.full((*rim.shape, 3), TRUTH_COLOUR, np.uint8), rim * np.uint8(255)]))
-    return {name: "data:image/png;base64," + base64.b64encode(content).decode("ascii") for name, content in layers.items()}
+    addresses = ((name, base64.b64encode(content).decode("ascii")) for name, content in layers.items())
+    return {name: f"data:image/png;base64,{address}" for name, address in addresses}
 
 
 def outline(truth: np.ndarray) -> np.ndarray:

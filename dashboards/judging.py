@@ -54,10 +54,10 @@ def marks() -> Marks:
 def verdict_name(verdict: str) -> str:
     """A verdict as readers see it."""
     return {
-        "ok": _("OK"),
-        "false_alarm": _("False alarm"),
-        "missed": _("Missed"),
-        "relabel": _("Relabel"),
+        "ok": _("Right"),
+        "false_alarm": _("A false alarm"),
+        "missed": _("A missed defect"),
+        "relabel": _("Of the wrong label"),
     }.get(verdict, _("Withdrawn"))
 
 
@@ -68,7 +68,8 @@ def decision(row: pd.Series) -> None:
     if outcome in WRONG:
         st.badge(shell.outcome_name(outcome).capitalize(), color="orange", icon=":material/close:")
     elif outcome in ("found", "passed"):
-        st.badge(_("Right: {outcome}").format(outcome=shell.outcome_name(outcome)), color="blue", icon=":material/check:")
+        right = _("Right: {outcome}").format(outcome=shell.outcome_name(outcome))
+        st.badge(right, color="blue", icon=":material/check:")
 
 
 def decided_as(score: float, threshold: float | None) -> None:
@@ -90,7 +91,7 @@ def mark_form(part: Part, kinds: list[str]) -> None:
     """The mark that counts, and a form for another one."""
     st.subheader(_("Your mark"), anchor=False)
     store = marks()
-    if (saved := st.session_state.pop("mark_saved", None)) == part.sample:
+    if st.session_state.pop("mark_saved", None) == part.sample:
         st.toast(_("Saved."))
     current = _latest(store).get((part.run, part.sample))
     if current is not None:
@@ -105,11 +106,11 @@ def mark_form(part: Part, kinds: list[str]) -> None:
             st.text(current.note)
         st.button(_("Withdraw"), on_click=_save, args=(store, part, "withdrawn", "", "", ""), key="withdraw")
     with st.form("mark", border=True, enter_to_submit=False):
-        verdict = st.segmented_control(
-            _("The decision is"), VERDICTS, format_func=verdict_name, key=f"verdict.{part.sample}"
+        verdict = st.radio(
+            _("The decision is"), VERDICTS, index=None, format_func=verdict_name, key=f"verdict.{part.sample}"
         )
         kind = st.selectbox(
-            _("Right label, for Missed and Relabel"),
+            _("Right label, where it is known"),
             [data.GOOD, *kinds],
             index=None,
             placeholder=_("choose, or type another"),
@@ -135,7 +136,7 @@ def _problem(verdict: str | None, kind: str | None) -> str:
     if verdict is None:
         return _("Choose what the decision is.")
     if verdict == "relabel" and not kind:
-        return _("Relabel needs the right label.")
+        return _("Choose or type the right label.")
     if verdict == "missed" and kind == data.GOOD:
         return _("A missed defect cannot be labelled good.")
     return ""
@@ -147,18 +148,20 @@ def _save(
     try:
         scan = "" if part.content is None else store.keep_scan(part.file_name, part.content)
         store.add(
-            Mark(
-                author=author.strip() or shell.recall("author", ""),
-                sample=part.sample,
-                run=part.run,
-                category=(part.category if category is None else category).strip(),
-                verdict=verdict,  # type: ignore[arg-type] - pydantic checks it
-                defect="" if verdict in ("ok", "false_alarm") else kind.strip(),
-                note=note.strip(),
-                object_score=part.object_score,
-                threshold=part.threshold,
-                decision=part.decision,  # type: ignore[arg-type]
-                scan=scan,
+            Mark.model_validate(
+                {
+                    "author": author.strip() or shell.recall("author", ""),
+                    "sample": part.sample,
+                    "run": part.run,
+                    "category": (part.category if category is None else category).strip(),
+                    "verdict": verdict,
+                    "defect": "" if verdict in ("ok", "false_alarm") else kind.strip(),
+                    "note": note.strip(),
+                    "object_score": part.object_score,
+                    "threshold": part.threshold,
+                    "decision": part.decision,
+                    "scan": scan,
+                }
             )
         )
     except (OSError, ValueError) as error:

@@ -1,8 +1,8 @@
 """Texts of the dashboard in the reader's language: English in the code, others in ``locales``.
 
 Every sentence that a reader sees goes through :func:`_`. ``python -m dashboards.text`` writes the template for
-translators, ``locales/dashboard.pot``; a translation is ``locales/<language>/LC_MESSAGES/dashboard.mo`` (by msgfmt). The
-language is that of the environment variable GSCLIP_LANGUAGE, else the browser's.
+translators, ``locales/dashboard.pot``; a translation is ``locales/<language>/LC_MESSAGES/dashboard.mo`` (by msgfmt).
+The language is that of the environment variable GSCLIP_LANGUAGE, else the browser's.
 """
 
 from __future__ import annotations

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import streamlit as st
-from dashboards import data
 
+from dashboards import data
 from gsclip.errors import GsclipError, InputError, one_line, unexpected
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ class Result:
         score_range: scores at the ends of the model's colour scale.
         cameras: arrangement of the model's cameras.
         threshold: of the model; ``None`` for none.
+        point_threshold: of the model; ``None`` for none.
         ply: cloud coloured by score.
         scored: everything, for the report of the part.
     """
@@ -56,6 +57,7 @@ class Result:
     score_range: tuple[float, float]
     cameras: str
     threshold: float | None
+    point_threshold: float | None
     ply: bytes
     scored: ScoredScan
 
@@ -148,6 +150,7 @@ def _score(folder: Path, paths: list[Path], model: Path, begin: Callable[[str], 
         score_range=config.score_range,
         cameras=config.render.cameras,
         threshold=config.threshold,
+        point_threshold=config.point_threshold,
         ply=(folder / "result.ply").read_bytes(),
         scored=scored,
     )

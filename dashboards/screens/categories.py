@@ -53,13 +53,14 @@ def show_categories(root: Path) -> None:
         "point_pro": score_column(_("Point PRO"), _("Share of each defect that is covered, false alarms up to 30 %.")),
     }
     shaded = {"o_auroc": (0.4, 1.0), "point_auroc": (0.4, 1.0), "point_pro": (0.0, 1.0)}
-    filter_table("categories", table[list(columns)], "category", columns, shaded)
+    filter_table("categories_table", table[list(columns)], "category", columns, shaded)
 
 
 def show_kinds(metrics: data.Metrics, samples: pd.DataFrame) -> None:
     """Kinds of defect, worst first; a click on a row filters all pages."""
     shell.section(
-        _("Kinds of defects, worst first"), _("Each kind against the good parts; fractions from 0 to 1, darker is worse.")
+        _("Kinds of defects, worst first"),
+        _("Each kind against the good parts; fractions from 0 to 1, darker is worse."),
     )
     found = samples[(samples["label"] == 1) & (samples["role"] != data.AUXILIARY)]
     share = (found["outcome"] == "found").groupby(found["defect"]).mean() if len(found) else pd.Series(dtype=float)
@@ -74,7 +75,7 @@ def show_kinds(metrics: data.Metrics, samples: pd.DataFrame) -> None:
     table = pd.DataFrame(rows, columns=list(columns)).astype({"o_auroc": float, "point_auroc": float, "found": float})
     table = table.sort_values(["o_auroc", "defect"], na_position="last", ignore_index=True)
     shaded = {"o_auroc": (0.4, 1.0), "point_auroc": (0.4, 1.0), "found": (0.0, 1.0)}
-    filter_table("kinds", table, "defect", columns, shaded)
+    filter_table("kinds_table", table, "defect", columns, shaded)
 
 
 def score_column(label: str, explanation: str) -> Any:  # noqa: ANN401 - Streamlit's type is private
@@ -105,6 +106,7 @@ def filter_table(
         style,
         key=key,
         height=min(11, len(table) + 1) * ROW_HEIGHT + 3,
+        row_height=ROW_HEIGHT,
         column_config=columns,
         hide_index=True,
         on_select=lambda: shell.remember(column, chosen_row(key, names)),
@@ -125,11 +127,17 @@ def chosen_row(key: str, names: list[str]) -> str | None:
 def show_curves(root: Path, samples: pd.DataFrame) -> None:
     """ROC and precision-recall curves, and the scores of each kind of defect."""
     labelled = samples[samples["label"].notna() & (samples["role"] != data.AUXILIARY)]
-    category, shown = shell.recall("category"), None
+    category = shell.recall("category")
     columns = st.columns(3, gap="medium")
     for column, name, title, reading in (
-        (columns[0], "roc", _("ROC"), _("Share of defects found against share of good parts stopped: up and left is better.")),
-        (columns[1], "pr", _("Precision and recall"), _("Share of alarms that are right against defects found: up and right is better.")),
+        (
+            columns[0], "roc", _("ROC"),
+            _("Share of defects found against share of good parts stopped: up and left is better."),
+        ),
+        (
+            columns[1], "pr", _("Precision and recall"),
+            _("Share of alarms that are right against defects found: up and right is better."),
+        ),
     ):  # fmt: skip
         with column:
             shell.section(title, reading)
@@ -137,20 +145,18 @@ def show_curves(root: Path, samples: pd.DataFrame) -> None:
             if curves is None or "category" not in curves:
                 st.info(_("This run has no curves."))
                 continue
-            shown = curves[curves["category"].isin(["all", *([category] if category else curves["category"])])]
+            names = {category} if category else set(curves["category"])
+            shown = curves[curves["category"].isin(["all", *(names if len(names) > 2 or category else ())])]
             abnormal = float(labelled["label"].mean()) if len(labelled) else 0.5
             figure = figures.roc_figure(shown) if name == "roc" else figures.pr_figure(shown, abnormal)
-            st.plotly_chart(
-                figure.update_layout(height=380), key=name, config={"displayModeBar": False}, alt=title
-            )
+            st.plotly_chart(figures.resized(figure, 420), key=name, config={"displayModeBar": False}, alt=title)
     with columns[2]:
-        shell.section(_("Scores by kind"), _("One mark a part, by its object score (0 to 1); the line is the threshold."))
+        title = _("Scores by kind")
+        shell.section(title, _("One mark a part, by its object score (0 to 1); the violet line is the threshold."))
         rows = labelled if category is None else labelled[labelled["category"] == category]
         threshold = data.own_threshold(rows)
         figure = figures.kinds_figure(rows["defect"].tolist(), rows["object_score"].to_numpy(), threshold)
-        st.plotly_chart(
-            figure.update_layout(height=380), key="kinds_figure", config={"displayModeBar": False}, alt=_("Scores by kind")
-        )
+        st.plotly_chart(figures.resized(figure, 420), key="kinds", config={"displayModeBar": False}, alt=title)
 
 
 main()

@@ -30,8 +30,8 @@ def main() -> None:
     )
     st.caption(
         _(
-            "A mark counts until a later one of the same part. False alarm makes a part good; Missed and Relabel give it the "
-            "label that was named. Marks lie in {folder}, one file each: they belong into git."
+            "A mark counts until a later one of the same part. A false alarm makes a part good, a missed defect or "
+            "wrong label gives it the label that was named. Marks lie in {folder}, one file each: they belong into git."
         ).format(folder=shell.plain(store.folder))
     )
 
@@ -70,7 +70,9 @@ def show_table(marks: list[Mark]) -> None:
             "note": st.column_config.TextColumn(_("Note"), width="large"),
             "object_score": st.column_config.NumberColumn(_("Score"), format="%.3f", width=70),
             "threshold": st.column_config.NumberColumn(_("Threshold"), format="%.3f", width=90),
-            "counts": st.column_config.CheckboxColumn(_("Counts"), help=_("Whether no later mark replaces it."), width=70),
+            "counts": st.column_config.CheckboxColumn(
+                _("Counts"), help=_("Whether no later mark replaces it."), width=70
+            ),
         },
     )
     with st.container(horizontal=True):

@@ -24,7 +24,7 @@ def metric_names() -> dict[str, tuple[str, str]]:
         "o_auroc": (_("Object AUROC"), _("Probability that a defective part scores higher than a good one.")),
         "o_ap": (_("Object AP"), _("Average precision of the object score; chance is the share of defective parts.")),
         "point_auroc": (_("Point AUROC"), _("The same over the points of the parts, background excluded.")),
-        "point_pro": (_("Point PRO"), _("Share of each defect that is covered, averaged over false alarms up to 30 %.")),
+        "point_pro": (_("Point PRO"), _("Share of each defect that is covered, at false alarms up to 30 %.")),
         "pixel_auroc": (_("Pixel AUROC"), _("Over the whole grid of the scan, background included: chance is high.")),
         "pixel_pro": (_("Pixel PRO"), _("Over the whole grid of the scan, background included: chance is high.")),
     }
@@ -108,6 +108,7 @@ def show_headline(metrics: data.Metrics, baseline: Baseline | None) -> None:
                 shell.number(figure.ours),
                 delta=None if change is None else f"{change:+.3f}",
                 delta_color="off" if change is None or abs(change) < 0.0005 else "normal",
+                delta_arrow="off" if change is None or abs(change) < 0.0005 else "auto",
                 help=meaning,
             )
             interval = _("95 %: {low} to {high}").format(low=shell.number(low), high=shell.number(high))
@@ -117,8 +118,8 @@ def show_headline(metrics: data.Metrics, baseline: Baseline | None) -> None:
             st.caption(scale + ("" if low is None else f"  \n{interval}"))
     st.caption(
         _(
-            "Fractions from 0 to 1, means over the kinds of parts. A figure counts only between chance (random scores) and "
-            "best (the ground truth itself as score); differences inside the 95 % interval mean little."
+            "Fractions from 0 to 1, means over the kinds of parts. A figure counts only between chance (random scores) "
+            "and best (the ground truth itself as score); differences inside the 95 % interval mean little."
         )
     )
 
@@ -160,7 +161,7 @@ def listed(facts: dict[str, Any], key: str) -> str:
 
 def show_training(root: Path) -> None:
     """Learning curves of both stages."""
-    from gsclip.report.figures import learning_figure
+    from gsclip.report.figures import learning_figure, resized
 
     shell.section(_("Training"), _("Loss by epoch (no unit): it should fall and level off; its terms add up to it."))
     names = {"stage1": _("Stage 1: prompts"), "stage2": _("Stage 2: views")}
@@ -171,7 +172,7 @@ def show_training(root: Path) -> None:
         return
     for column, (stage, curve) in zip(st.columns(2), drawn.items(), strict=False):
         column.markdown(names[stage])
-        figure = learning_figure(curve).update_layout(height=300)
+        figure = resized(learning_figure(curve), 300)
         figure.update_xaxes(dtick=max(1, int(curve["epoch"].max()) // 8))
         column.plotly_chart(figure, key=stage, config={"displayModeBar": False}, alt=names[stage])
 

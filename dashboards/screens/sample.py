@@ -16,6 +16,7 @@ def main() -> None:
     shell.heading(_("Sample"), _("One part from all sides: is the decision right? Keys N and P go on and back."))
     samples = shell.samples_or_guidance()
     root = shell.run_root()
+    metrics = shell.loaded(data.load_metrics, root) if (root / data.METRICS_FILE).is_file() else None
     row = choose(samples, root)
     shell.write_url("run", "category", "defect", "group", "sample", "threshold")
     left, right = st.columns([3.4, 1], gap="medium")
@@ -24,7 +25,9 @@ def main() -> None:
         show_facts(row)
         inspection = shell.loaded(data.load_inspection, root, row["category"], row["name"])
         if inspection is not None:
-            clouds.show_clouds(inspection, data.colour_range(samples))
+            clouds.show_clouds(
+                inspection, data.colour_range(samples), None if metrics is None else metrics.point_threshold
+            )
     with right:
         judging.decision(row)
         judging.mark_form(
@@ -42,11 +45,10 @@ def main() -> None:
         shell.section(
             _("Views"),
             _(
-                "What the nine cameras see: shaded surface and depth (near is bright), under the map of the point scores. "
-                "The bar is the probability of a defect in that view, 0 to 1."
+                "What the nine cameras see: shaded surface and depth (near is bright), under the map of the point "
+                "scores. The bar is the probability of a defect in that view, 0 to 1."
             ),
         )
-        metrics = shell.loaded(data.load_metrics, root) if (root / data.METRICS_FILE).is_file() else None
         views_panel(
             inspection.rendered,
             inspection.depth,

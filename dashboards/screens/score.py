@@ -28,9 +28,9 @@ def main() -> None:
         st.session_state.pop("result", None)
         st.caption(
             _(
-                "Organised scans (.tiff, as in MVTec 3D-AD; the background is removed), clouds (.ply, .pcd, .xyz, .npy, "
-                "…), meshes (.stl, .obj, …), depth images (.png with a camera file). The file stays on this machine, and "
-                "is kept only if you mark it."
+                "Organised scans (.tiff, as in MVTec 3D-AD; the background is removed), clouds (.ply, .pcd, .xyz, "
+                ".npy, …), meshes (.stl, .obj, …), depth images (.png with a camera file). The file stays on this "
+                "machine, and is kept only if you mark it."
             )
         )
         return
@@ -95,7 +95,7 @@ def show(result: uploads.Result, files: list[uploads.Upload]) -> None:
     left, right = st.columns([3.4, 1], gap="medium")
     with left:
         show_facts(result)
-        clouds.show_clouds(result.inspection, result.score_range)
+        clouds.show_clouds(result.inspection, result.score_range, result.point_threshold)
     with right:
         judging.decided_as(score, threshold)
         downloads(result, threshold)
@@ -115,8 +115,8 @@ def show(result: uploads.Result, files: list[uploads.Upload]) -> None:
     shell.section(
         _("Views"),
         _(
-            "What the cameras see: shaded surface and depth (near is bright), under the map of the point scores. The bar is "
-            "the probability of a defect in that view, 0 to 1."
+            "What the cameras see: shaded surface and depth (near is bright), under the map of the point scores. The "
+            "bar is the probability of a defect in that view, 0 to 1."
         ),
     )
     found = result.inspection

@@ -13,7 +13,7 @@ from dashboards.text import _
 from gsclip.decision import DecisionThreshold, model_digest
 from gsclip.errors import InputError
 from gsclip.metrics.threshold import Confusion, confusion, lowest_cost_threshold
-from gsclip.report.figures import operating_figure, score_histogram
+from gsclip.report.figures import operating_figure, resized, score_histogram
 
 STEP = 0.001
 
@@ -57,13 +57,13 @@ def live(labelled: pd.DataFrame, own: float | None) -> None:
     counts = confusion(labels, scores, threshold)
     show_counts(counts)
     figure = score_histogram(labels, scores, threshold)
-    figure.update_layout(height=300, legend={"y": 1, "yanchor": "bottom"}, margin={"t": 30})
+    resized(figure, 330)
     figure.update_xaxes(range=[0, ceiling])
     shell.section(
         _("Object scores of good and defective parts"),
         _(
-            "Bars count parts by score; the line is the threshold. Blue right of it are false alarms, orange left of it are "
-            "missed defects. The less both overlap, the better."
+            "Bars count parts by score, defective ones upwards, good ones downwards; the line is the threshold. Blue "
+            "right of it are false alarms, orange left of it are missed defects."
         ),
     )
     st.plotly_chart(figure, key="histogram", config={"displayModeBar": False}, alt=_("Histogram of the object scores"))
@@ -71,7 +71,7 @@ def live(labelled: pd.DataFrame, own: float | None) -> None:
         _("What each threshold would do"),
         _("Shares of the parts of this run, in per cent, at every threshold: recall should be high, false alarms low."),
     )
-    figure = operating_figure(labels, scores, threshold).update_layout(height=280)
+    figure = resized(operating_figure(labels, scores, threshold), 320)
     figure.update_xaxes(range=[0, ceiling])
     st.plotly_chart(
         figure, key="operating", config={"displayModeBar": False}, alt=_("Recall and false alarms by threshold")

@@ -68,7 +68,7 @@ def choose_group(samples: pd.DataFrame) -> str:
 def reading(group: str) -> str:
     """How to read the pictures of a group."""
     picture = _(
-        " Pictures: front view under the map of the point scores (bright is anomalous), the true defect outlined in green."
+        " Pictures: front view under the map of the point scores (bright is anomalous), true defects outlined in green."
     )
     order = {
         selection.WORST: _("Farthest on the wrong side of the threshold first."),
@@ -127,7 +127,8 @@ def show_cards(rows: pd.DataFrame, root: Path, limits: tuple[float, float]) -> N
                     facts.append(_("AUROC {value}").format(value=shell.number(row["point_auroc"])))
                 st.caption(shell.plain(" · ".join(facts)))
                 label = _("Open {name}").format(name=str(row["name"]).rpartition("/")[2])
-                if st.button(shell.plain(label), key=f"open.{row['name']}", width="stretch", help=shell.plain(row["name"])):
+                named = shell.plain(row["name"])
+                if st.button(shell.plain(label), key=f"open.{row['name']}", width="stretch", help=named):
                     shell.open_sample(row["name"])
 
 

@@ -14,7 +14,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from gsclip.errors import InputError, one_line
 from gsclip.storage import write_json
 
-FORMAT = "gsclip threshold 1"
 REMEDY = "export it from the dashboard's page Threshold again"
 
 
@@ -32,7 +31,7 @@ class DecisionThreshold(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    format: Literal["gsclip threshold 1"] = FORMAT
+    format: Literal["gsclip threshold 1"] = "gsclip threshold 1"
     threshold: float = Field(ge=0, le=1)
     model: str | None = None
     source: Literal["model", "suggestion", "manual"] = "manual"

@@ -53,7 +53,7 @@ def learning_figure(curve: pd.DataFrame) -> go.Figure:
 
 
 def score_histogram(labels: np.ndarray, scores: np.ndarray, threshold: float | None) -> go.Figure:
-    """Object scores of good and of abnormal samples, and the decision threshold.
+    """Object scores of abnormal samples upwards and of good ones downwards, and the decision threshold.
 
     Args:
         labels: (m,) 0 or 1.
@@ -63,16 +63,21 @@ def score_histogram(labels: np.ndarray, scores: np.ndarray, threshold: float | N
     figure = go.Figure()
     ends = [*scores.tolist(), *([] if threshold is None else [threshold])] or [0.0, 1.0]
     edges = np.linspace(min(ends), max(ends) + 1e-9, HISTOGRAM_BINS + 1)
-    for label, name, colour in ((0, "good", BLUE), (1, "defective", VERMILION)):
+    highest = []
+    for label, sign, name, colour in ((1, 1, "defective, upwards", VERMILION), (0, -1, "good, downwards", BLUE)):
         counts, _ = np.histogram(scores[labels == label], edges)
         centres = (edges[:-1] + edges[1:]) / 2
-        bars = go.Bar(x=centres.tolist(), y=counts.tolist(), name=name, marker_color=colour, opacity=0.65)
-        figure.add_trace(bars.update(width=float(edges[1] - edges[0])))
+        bars = go.Bar(x=centres.tolist(), y=(sign * counts).tolist(), name=name, marker_color=colour, opacity=0.85)
+        bars.update(width=float(edges[1] - edges[0]), customdata=counts.tolist())
+        figure.add_trace(bars.update(hovertemplate="%{x:.3f}: %{customdata}<extra></extra>"))
+        highest.append(max(int(counts.max(initial=0)), 1))
     figure.update_layout(barmode="overlay", bargap=0)
     if threshold is not None:
-        top = max((max(bars.y, default=0) for bars in figure.data), default=0)
-        line = _line([threshold] * 2, [0, max(top, 1)], f"threshold {threshold:.3f}", PLUM, "solid", 2.5)
-        figure.add_trace(line)
+        ends = [-highest[1], highest[0]]
+        figure.add_trace(_line([threshold] * 2, ends, f"threshold {threshold:.3f}", PLUM, "solid", 2.5))
+    step = next((step for step in (1, 2, 5, 10, 20, 50, 100, 200, 500) if sum(highest) / step <= 8), 1000)
+    ticks = [step * number for number in range(-(highest[1] // step), highest[0] // step + 1)]
+    figure.update_yaxes(tickvals=ticks, ticktext=[str(abs(tick)) for tick in ticks])
     return _finish(figure, "object score, 0 to 1", "parts")
 
 
@@ -121,8 +126,9 @@ def kinds_figure(kinds: Sequence[str], scores: np.ndarray, threshold: float | No
         figure.add_trace(
             go.Box(
                 x=rows.tolist(), name=html.escape(str(kind)) or "not labelled", boxpoints="all", jitter=0.7, pointpos=0,
-                orientation="h", marker={"color": colour, "size": 5, "opacity": 0.7}, line={"width": 1.2, "color": NEUTRAL},
-                fillcolor="rgba(0,0,0,0)", showlegend=False, hoveron="points", hovertemplate="%{x:.3f}<extra></extra>",
+                orientation="h", marker={"color": colour, "size": 5, "opacity": 0.7},
+                line={"width": 1.2, "color": NEUTRAL}, fillcolor="rgba(0,0,0,0)", showlegend=False, hoveron="points",
+                hovertemplate="%{x:.3f}<extra></extra>",
             )
         )  # fmt: skip
     if threshold is not None:
@@ -155,6 +161,13 @@ def category_figure(table: pd.DataFrame, metric: str, title: str) -> go.Figure:
     figure.update_xaxes(range=[0, 1.03])
     figure.update_yaxes(autorange="reversed", type="category", automargin=True, ticklabelstandoff=4)
     return _finish(figure, title, "", plot_height=60 + 28 * len(table)).update_layout(hovermode="y unified")
+
+
+def resized(figure: go.Figure, height: int) -> go.Figure:
+    """A figure of this module at another height in pixels, its legend still below the title of its axis."""
+    rows = math.ceil(len(figure.data) / 3) if figure.layout.showlegend else 0
+    plot = max(height - TOP_MARGIN - AXIS_HEIGHT - LEGEND_ROW * rows, 40)
+    return figure.update_layout(height=height, legend={"y": -AXIS_HEIGHT / plot})
 
 
 def _curves(curves: pd.DataFrame, x: str, y: str) -> go.Figure:
