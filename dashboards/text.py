@@ -33,7 +33,7 @@ def _translation(language: str) -> gettext.NullTranslations:
 
 
 def messages(folder: Path = FOLDER) -> dict[str, list[str]]:
-    """Every message of the dashboard's code, with the places where it stands."""
+    """Every message of the dashboard's code, with the files in which it stands."""
     found: dict[str, list[str]] = {}
     for path in sorted(folder.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -45,8 +45,9 @@ def messages(folder: Path = FOLDER) -> dict[str, list[str]]:
                 and isinstance(node.args[0], ast.Constant)
                 and isinstance(node.args[0].value, str)
             ):
-                place = f"{path.relative_to(folder.parent).as_posix()}:{node.lineno}"
-                found.setdefault(node.args[0].value, []).append(place)
+                places = found.setdefault(node.args[0].value, [])
+                if (place := path.relative_to(folder.parent).as_posix()) not in places:
+                    places.append(place)
     return found
 
 
