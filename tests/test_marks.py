@@ -129,7 +129,7 @@ def parts(tmp_path):
 
 def test_marks_become_labels_of_own_parts(parts, tmp_path):
     index = own_parts_index(parts, None, ("train", "validation", "test"))
-    names = {path: name for path, name in zip(index["scan_path"], index["name"], strict=True)}
+    names = dict(zip(index["scan_path"], index["name"], strict=True))
     store = Marks(tmp_path / "marks")
     store.add(mark(names["bolt/test/good/000.xyz"], "missed", defect="dent", decision=0))
     store.add(mark(names["bolt/test/cut/000.xyz"], "false_alarm", 1, decision=1))
@@ -139,7 +139,8 @@ def test_marks_become_labels_of_own_parts(parts, tmp_path):
     store.add(Mark(**new, category="bolt"))
     labelled, left_out = export_labels(store, parts, index=index)
     assert labelled == 3
-    assert left_out == ["bolt/test/good/gone: is not in the index of this run, or has no file (generated parts have none)"]
+    assert len(left_out) == 1
+    assert left_out[0].startswith("bolt/test/good/gone: is not in the index of this run")
     after = own_parts_index(parts, None, ("train", "validation", "test")).set_index("scan_path")
     assert after.loc["bolt/test/good/000.xyz", ["split", "defect"]].tolist() == ["train", "dent"]
     assert after.loc["bolt/test/cut/000.xyz", ["split", "defect"]].tolist() == ["train", "good"]

@@ -66,7 +66,7 @@ def test_the_outline_of_the_ground_truth_does_not_cover_it():
 
 
 def test_a_thumbnail_shows_the_map_and_the_outline():
-    rendered, depth, foreground, anomaly_map = images(40)
+    rendered, _, foreground, anomaly_map = images(40)
     truth = np.zeros_like(foreground)
     truth[8:11, 8:11] = True
     content = figures.thumbnail(rendered, foreground, anomaly_map, limits=(0.0, 1.0), truth=truth, size=20)

@@ -3,8 +3,8 @@ import pandas as pd
 import pytest
 
 from gsclip.metrics.table import categories_table
-from gsclip.report.curves import pr_curves, roc_curves
 from gsclip.metrics.threshold import confusion
+from gsclip.report.curves import pr_curves, roc_curves
 from gsclip.report.figures import (
     category_figure,
     kinds_figure,
