@@ -21,6 +21,7 @@ from dashboards.text import _  # noqa: E402
 STYLE = """<style>
 .stMainBlockContainer { max-width: 1560px; padding-left: 2rem; padding-right: 2rem }
 [data-testid=stSidebar] { width: 210px !important; min-width: 210px }
+[data-testid=stImage] img { border-radius: 4px; background: BACKDROP }
 </style>"""
 
 st.set_page_config(page_title="gsclip", layout="wide", initial_sidebar_state="expanded")
@@ -44,5 +45,5 @@ pages = {
 }
 chosen = st.navigation(pages, expanded=True)
 shell.sidebar()
-st.html(STYLE)
+st.html(STYLE.replace("BACKDROP", shell.behind_pictures()))
 chosen.run()

@@ -69,6 +69,7 @@ def show_clouds(inspection: data.Inspection, span: figures.Range, point_threshol
         point_size=size,
         lowest=lowest if st.session_state.get("hide_low") else None,
         hover=_("score") + " %{text:.3f}",
+        background=shell.behind_pictures(),
     )
     st.plotly_chart(
         figure,

@@ -129,6 +129,7 @@ def cloud_figure(
     lowest: float | None = None,
     hover: str = "score %{text:.3f}",
     height: int = CLOUD_HEIGHT,
+    background: str = "rgba(0,0,0,0)",
 ) -> go.Figure:
     """One cloud twice, under one camera: coloured by score, and in colours of the reader's choice.
 
@@ -145,6 +146,7 @@ def cloud_figure(
         lowest: points of lower scores are left out of the first cloud; ``None`` shows all.
         hover: text at a point, in plotly's form.
         height: in pixels.
+        background: colour behind the clouds.
     """
     surface = surface_colours(normals)
     kept = np.ones(len(points), bool) if lowest is None else scores >= lowest
@@ -158,7 +160,7 @@ def cloud_figure(
         "aspectmode": "cube",
         "camera": camera(viewpoint),
         "dragmode": "orbit",
-        "bgcolor": "rgba(0,0,0,0)",
+        "bgcolor": background,
     }
     figure.update_layout(
         scene={**scene_layout, "domain": {"x": [0, 0.495], "y": [0.1, 0.94]}},

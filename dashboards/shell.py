@@ -21,6 +21,7 @@ Loaded = TypeVar("Loaded")
 LINKED = ("run", "category", "defect", "group", "sample", "threshold", "other")
 MARKUP = re.compile(f"[{re.escape(string.punctuation)}]")
 MISSING = "not found"
+DARK_BACKDROP = "#4A535D"
 
 
 def outcome_name(outcome: str) -> str:
@@ -220,6 +221,11 @@ def filter_box(place: Any, samples: pd.DataFrame, name: str, label: str) -> None
         key=key,
         on_change=lambda: remember(name, st.session_state[key]),
     )
+
+
+def behind_pictures() -> str:
+    """Colour behind clouds and views: on the dark page a middle grey, on which all colours of scores show."""
+    return DARK_BACKDROP if st.context.theme.type == "dark" else "rgba(0,0,0,0)"
 
 
 # --- words ------------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
-from dashboards import figures
+from dashboards import figures, shell
 from dashboards.text import _
 from gsclip.errors import GsclipError
 from gsclip.views.cameras import camera_angles
@@ -48,7 +48,10 @@ def views_panel(
     """
     _component(
         key=key,
-        data=panel_data(rendered, depth, foreground, maps, probabilities, limits=limits, cameras=cameras, truth=truth),
+        data={
+            **panel_data(rendered, depth, foreground, maps, probabilities, limits=limits, cameras=cameras, truth=truth),
+            "background": shell.behind_pictures(),
+        },
     )
 
 

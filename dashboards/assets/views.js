@@ -25,6 +25,7 @@ export default function ({ data, parentElement }) {
   const { text } = data;
   const root = element("div", { className: "views" });
   const grid = element("div", { className: "grid" });
+  root.style.setProperty("--backdrop", data.background);
 
   function show() {
     sessionStorage.setItem(KEPT, JSON.stringify(settings));

@@ -178,7 +178,7 @@ def export(own: float | None, suggested: float | None, costs: dict[str, float]) 
         key="export",
     )
     st.caption(_("For the command line:"))
-    st.code("gsclip score … --threshold threshold.json", language="bash")
+    st.code("gsclip score … --threshold threshold.json", language="bash", wrap_lines=True)
 
 
 main()

@@ -140,6 +140,7 @@ def idle(page):
     page.wait_for_selector("[data-testid=stStatusWidget]", state="detached")
     page.wait_for_timeout(700)
     page.wait_for_selector("[data-testid=stStatusWidget]", state="detached")
+    page.wait_for_function("() => !document.querySelector('[data-testid=stSkeleton]')")
 
 
 def tiles(page):

@@ -57,6 +57,8 @@ def run_figures(run: Run) -> dict[str, dict[str, Any]]:
         "categories-object": figures.category_figure(table, "o_auroc", METRIC_NAMES["o_auroc"][0]),
         "categories-point": figures.category_figure(table, "point_auroc", METRIC_NAMES["point_auroc"][0]),
         "histogram": figures.score_histogram(labels, scores, run.threshold),
+        "operating": figures.operating_figure(labels, scores, run.threshold),
+        "kinds": figures.kinds_figure(samples["defect"].tolist(), scores, run.threshold),
         "roc": figures.roc_figure(roc_curves(samples)),
         "precision-recall": figures.pr_figure(pr_curves(samples), float(labels.mean())),
     }
