@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,6 +18,7 @@ import pandas as pd
 import streamlit as st
 from pydantic import BaseModel, Field, ValidationError
 
+from dashboards import figures
 from gsclip.data.sample import Sample
 from gsclip.errors import InputError
 from gsclip.scores.prediction import Prediction
@@ -28,7 +29,12 @@ from gsclip.views.views import Views
 WORKSPACE_VARIABLE = "GSCLIP_WORKSPACE"
 METRICS_FILE = "outputs/metrics.json"
 SAMPLES_FILE = "outputs/predictions/samples.csv"
+CURVES_FOLDER = "outputs/curves"
+MODEL_FOLDER = "models/gsclip"
+TEST, AUXILIARY = "test", "auxiliary"
+GOOD = "good"
 MAX_POINTS = 50_000  # a browser turns more in jerks
+THUMBNAIL = 240  # pixels
 REMEDY = f"run `make demo`, or name the folder that holds the outputs in {WORKSPACE_VARIABLE}"
 
 TEXT_COLUMNS = ("name", "category", "defect", "role")
@@ -84,6 +90,7 @@ class Metrics(BaseModel):
     o_ap_interval: tuple[float | None, float | None] | None = None
     point_auroc_interval: tuple[float | None, float | None] | None = None
     threshold: float | None = None
+    point_threshold: float | None = None
     f1_at_threshold: float | None = None
     categories: dict[str, CategoryFigures] = Field(min_length=1)
     defects: dict[str, KindFigures] = Field(default_factory=dict)
@@ -98,24 +105,28 @@ class Inspection:
         normals: (m, 3) float32.
         scores: (m,) float32 point scores.
         mask: (m,) bool ground truth, ``None`` where it is unknown.
+        colors: (m, 3) uint8 the scan's own colours; ``None`` where it has none.
         rendered: (v, h, w) uint8.
         depth: (v, h, w) uint16, near = bright.
         foreground: (v, h, w) bool.
         view_masks: (v, h, w) bool rendered ground truth, ``None`` where it is unknown.
         maps: (v, h, w) float32 anomaly maps at the size of the images.
         view_probabilities: (v,) float32.
+        total_points: n.
     """
 
     points: np.ndarray
     normals: np.ndarray
     scores: np.ndarray
     mask: np.ndarray | None
+    colors: np.ndarray | None
     rendered: np.ndarray
     depth: np.ndarray
     foreground: np.ndarray
     view_masks: np.ndarray | None
     maps: np.ndarray
     view_probabilities: np.ndarray
+    total_points: int
 
 
 def workspace() -> Path:
@@ -133,8 +144,10 @@ def load_category_table(root: Path) -> pd.DataFrame:
     return _category_table(str(root), _stamp(root, METRICS_FILE))
 
 
-def load_samples(root: Path) -> pd.DataFrame:
+def load_samples(root: Path, threshold: float | None = None) -> pd.DataFrame:
     """Read ``outputs/predictions/samples.csv``, worst sample first.
+
+    Decisions are those of ``threshold``, or of each row's own where it is ``None``.
 
     Labelled samples come by their margin, rising: the distance of the score from the threshold, negative on the
     wrong side. Samples without a label or a threshold follow by their score, falling.
@@ -142,15 +155,89 @@ def load_samples(root: Path) -> pd.DataFrame:
     Returns:
         The file's columns, and ``outcome`` (one of :data:`OUTCOMES`) and ``margin`` (missing where it is not defined).
     """
-    return _read_samples(str(root), _stamp(root, SAMPLES_FILE))
+    table = _read_samples(str(root), _stamp(root, SAMPLES_FILE))
+    return table if threshold is None else judged(table, threshold)
+
+
+def judged(table: pd.DataFrame, threshold: float) -> pd.DataFrame:
+    """The same samples under another threshold, worst first again."""
+    decision = (table["object_score"] >= threshold).astype("int64")
+    return _worst_first(table.assign(threshold=threshold, decision=decision))
+
+
+def own_threshold(table: pd.DataFrame) -> float | None:
+    """Threshold that the run's model decided by; ``None`` where there is none, or more than one."""
+    found = table["threshold"].dropna().unique()
+    return float(found[0]) if len(found) == 1 and table["threshold"].notna().all() else None
+
+
+def calibration_rows(root: Path, workspace_root: Path) -> pd.DataFrame:
+    """Labelled auxiliary samples, from which a threshold may be suggested.
+
+    Those of the run; else those of the pipeline's run where its model decided by the same threshold, so is the same.
+    """
+    own = load_samples(root)
+    chosen = own[(own["role"] == AUXILIARY) & own["label"].notna()]
+    if chosen.empty and root != workspace_root:
+        try:
+            other = load_samples(workspace_root)
+        except InputError:
+            return chosen
+        threshold = own_threshold(own)
+        if threshold is not None and own_threshold(other) == threshold:
+            chosen = other[(other["role"] == AUXILIARY) & other["label"].notna()]
+    return chosen
+
+
+def load_curves(root: Path, name: str) -> pd.DataFrame | None:
+    """A table of ``outputs/curves`` such as ``roc``, ``pr``, ``stage1``; ``None`` where there is none."""
+    path = f"{CURVES_FOLDER}/{name}.csv"
+    if not (root / path).is_file():
+        return None
+    return _read_curves(str(root), path, _stamp(root, path))
+
+
+def load_localisation(root: Path) -> pd.Series:
+    """Point AUROC within each labelled defective sample of the test, by its name; takes seconds for a thousand."""
+    stamp = _stamp(root, SAMPLES_FILE)
+    return _localisation(str(root), stamp)
+
+
+def load_thumbnail(root: Path, category: str, name: str, limits: tuple[float, float]) -> bytes:
+    """PNG of the front view under its anomaly map, the defect outlined."""
+    _check_category(category)
+    return _thumbnail(str(root), category, name, limits, tuple(_stamp(root, path) for path in _packs(category)[1:]))
+
+
+def colour_range(samples: pd.DataFrame) -> tuple[float, float]:
+    """Scores at the ends of the colour scale: one range for all samples of a run."""
+    from gsclip.report.gallery import score_range
+
+    return score_range(samples)
+
+
+def model_files(root: Path) -> dict[str, str]:
+    """Checksums of the run's model by file name; empty where there is no model."""
+    import json
+
+    try:
+        content = json.loads((root / MODEL_FOLDER / "config.json").read_bytes())
+    except (OSError, ValueError):
+        return {}
+    files = content.get("files") if isinstance(content, dict) else None
+    return {str(name): str(digest) for name, digest in files.items()} if isinstance(files, dict) else {}
 
 
 def load_inspection(root: Path, category: str, name: str) -> Inspection:
     """Read one sample with its views and its prediction."""
-    if category in ("", ".", "..") or Path(category).name != category or "\0" in category:
-        raise _broken(SAMPLES_FILE, f"{category!r} is no name of a category")
+    _check_category(category)
     stamps = tuple(_stamp(root, path) for path in _packs(category))
     return _read_inspection(str(root), category, name, stamps)
+
+
+def _check_category(category: str) -> None:
+    if category in ("", ".", "..") or Path(category).name != category or "\0" in category:
+        raise _broken(SAMPLES_FILE, f"{category!r} is no name of a category")
 
 
 def _packs(category: str) -> tuple[str, str, str]:
@@ -249,11 +336,11 @@ def _worst_first(table: pd.DataFrame) -> pd.DataFrame:
 
 @st.cache_data(max_entries=8, show_spinner=False)
 def _read_inspection(root: str, category: str, name: str, stamps: tuple[Stamp, ...]) -> Inspection:
-    from gsclip.report.overlays import anomaly_maps
+    from gsclip.report.palette import anomaly_maps
 
     prepared, viewed, predicted = _packs(category)
-    sample = _record(root, prepared, Sample, name)
-    views = _record(root, viewed, Views, name)
+    sample = _record(root, prepared, Sample, name, ("points", "normals", "mask", "colors"))
+    views = _record(root, viewed, Views, name, ("rendered", "depth", "foreground", "mask"))
     prediction = _record(root, predicted, Prediction, name)
     with _explained(predicted):
         views = scored_views(views, prediction)
@@ -264,18 +351,69 @@ def _read_inspection(root: str, category: str, name: str, stamps: tuple[Stamp, .
         normals=sample.normals[shown],
         scores=prediction.point_scores[shown],
         mask=None if sample.mask is None else sample.mask[shown],
+        colors=None if sample.colors is None else sample.colors[shown],
         rendered=views.rendered,
         depth=views.depth,
         foreground=views.foreground,
         view_masks=views.mask,
         maps=anomaly_maps(prediction, views.rendered.shape[-1]),
         view_probabilities=prediction.view_probabilities,
+        total_points=len(sample.points),
     )
 
 
-def _record(root: str, path: str, kind: type[Record], name: str) -> Record:
+def _record(root: str, path: str, kind: type[Record], name: str, fields: tuple[str, ...] | None = None) -> Record:
     with _explained(path), Pack(Path(root) / path, kind) as pack:
-        return pack.read(name)
+        return pack.read(name, fields)
+
+
+@st.cache_data(max_entries=600, show_spinner=False)
+def _thumbnail(root: str, category: str, name: str, limits: tuple[float, float], stamps: tuple[Stamp, ...]) -> bytes:
+    from gsclip.report.palette import anomaly_maps
+
+    _, viewed, predicted = _packs(category)
+    with _explained(viewed), Pack(Path(root) / viewed, Views) as views:
+        rendered, foreground = (views.part(name, field, 0) for field in ("rendered", "foreground"))
+        truth = views.part(name, "mask", 0)
+    prediction = _record(root, predicted, Prediction, name, ("view_maps",))
+    with _explained(predicted):
+        if rendered is None or foreground is None or prediction.view_maps is None:
+            raise _broken(predicted, f"lacks the views of {name!r}")
+        front = replace(prediction, view_maps=prediction.view_maps[:1])
+        anomaly_map = anomaly_maps(front, rendered.shape[-1])[0]
+        return figures.thumbnail(rendered, foreground, anomaly_map, limits=limits, truth=truth, size=THUMBNAIL)
+
+
+@st.cache_data(max_entries=4, show_spinner=False)
+def _localisation(root: str, stamp: Stamp) -> pd.Series:
+    from gsclip.metrics.ranking import auroc
+
+    table = _read_samples(root, stamp)
+    rows = table[(table["label"] == 1) & (table["role"] == TEST)]
+    found: dict[str, float] = {}
+    for category, members in rows.groupby("category", sort=True):
+        _check_category(str(category))
+        prepared, _, predicted = _packs(str(category))
+        with (
+            _explained(predicted),
+            Pack(Path(root) / prepared, Sample) as samples,
+            Pack(Path(root) / predicted, Prediction) as predictions,
+        ):
+            for name in members["name"]:
+                mask = samples.read(name, ("mask",)).mask
+                if mask is not None:
+                    found[name] = auroc(mask, predictions.read(name, ("point_scores",)).point_scores)
+    return pd.Series(found, dtype=float)
+
+
+@st.cache_data(max_entries=16, show_spinner=False)
+def _read_curves(root: str, path: str, stamp: Stamp) -> pd.DataFrame:
+    with _explained(path):
+        table = pd.read_csv(Path(root) / path, dtype={"category": str}, keep_default_na=False, na_values=[""])
+        numbers = table.drop(columns="category", errors="ignore")
+        if table.empty or not all(np.issubdtype(kind, np.number) for kind in numbers.dtypes):
+            raise _broken(path, "is empty or holds what is no number")
+        return table
 
 
 def _check_shapes(path: str, name: str, sample: Sample, views: Views, prediction: Prediction) -> None:
@@ -288,6 +426,7 @@ def _check_shapes(path: str, name: str, sample: Sample, views: Views, prediction
             and points[0] > 0
             and sample.normals.shape == points
             and (sample.mask is None or sample.mask.shape == points[:1])
+            and (sample.colors is None or sample.colors.shape == points)
             and len(images) == 3
             and all(image.shape == images for image in (views.depth, views.foreground))
             and (views.mask is None or views.mask.shape == images)

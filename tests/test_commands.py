@@ -19,6 +19,8 @@ from typer.testing import CliRunner
 from gsclip.cli import app, check, render
 from gsclip.data.preparation import DEFAULT_SCAN_PARAMS
 from gsclip.data.procedural.dataset import generate_scan
+from gsclip.data.sample import Sample
+from gsclip.decision import DecisionThreshold, model_digest, write_threshold
 from gsclip.detector import Detector, read_config
 from gsclip.errors import InputError
 from gsclip.features.backbone import load_backbone
@@ -26,8 +28,9 @@ from gsclip.monitoring.log import BatchLog, read_window
 from gsclip.monitoring.reference import model_version
 from gsclip.monitoring.rows import SAMPLE_COLUMNS
 from gsclip.scans import find_scans
+from gsclip.scores.prediction import Prediction
 from gsclip.stages.cross import cross
-from gsclip.storage import sha256
+from gsclip.storage import Pack, sha256
 
 ROOT = Path(__file__).parents[1]
 GRID = (120, 120)
@@ -456,3 +459,34 @@ def test_help_explains_every_command():
         result = run(command, "--help")
         assert result.exit_code == 0
         assert len(result.output.splitlines()) > 8
+
+
+def test_a_threshold_of_a_file_decides(model, scans, tmp_path):
+    files = read_config(model).files
+    write_threshold(tmp_path / "high.json", DecisionThreshold(threshold=1.0, model=model_digest(files)))
+    write_threshold(tmp_path / "other.json", DecisionThreshold(threshold=1.0, model="0" * 64))
+    call = ("score", scans / "elbow.tiff", "--model", model, "--output", tmp_path, "--threshold")
+    assert run(*call, tmp_path / "high.json").exit_code == 0
+    content = json.loads((tmp_path / "elbow.json").read_text())
+    assert (content["threshold"], content["decision"]) == (1.0, "normal")
+    assert run(*call, tmp_path / "other.json").exit_code == 2
+
+
+def test_an_evaluation_can_be_kept_as_a_run(model, mvtec, tmp_path):
+    done = run(
+        "evaluate", "--dataset", "mvtec_3d_ad", "--root", mvtec, "--model", model, "--output", tmp_path / "m.json",
+        "--run", tmp_path / "run",
+    )  # fmt: skip
+    assert done.exit_code == 0
+    assert (tmp_path / "run/outputs/metrics.json").read_bytes() == (tmp_path / "m.json").read_bytes()
+    samples = pd.read_csv(tmp_path / "run/outputs/predictions/samples.csv")
+    for row in samples.to_dict("records"):
+        file = f"{row['category']}.h5"
+        with (
+            Pack(tmp_path / "run/data/prepared" / file, Sample) as prepared,
+            Pack(tmp_path / "run/outputs/predictions" / file, Prediction) as predictions,
+        ):
+            prediction = predictions[row["name"]]
+            assert prediction.object_score == pytest.approx(row["object_score"])
+            assert prediction.point_scores.shape == (len(prepared[row["name"]].points),)
+    assert (tmp_path / "run/outputs/curves/roc.csv").is_file()

@@ -99,6 +99,9 @@ def score(
     ] = None,
     profile: ProfileOption = None,
     monitoring: Monitoring = None,
+    threshold: Annotated[
+        Path | None, typer.Option(help="File of a threshold from the dashboard; that of the model if it is not given.")
+    ] = None,
 ) -> None:
     """Score scans: <name>.json, <name>.ply coloured by score, <name>.npz with point scores; and samples.csv."""
     from gsclip.promotion.champion import champion_model
@@ -108,7 +111,7 @@ def score(
         raise typer.BadParameter("name a model's folder, or a registry by GSCLIP_REGISTRY", param_hint="--model")
     from gsclip.commands import score_files
 
-    _finish(score_files(scans, folder, output, profile, monitoring))
+    _finish(score_files(scans, folder, output, profile, monitoring, threshold))
 
 
 @app.command()
@@ -136,6 +139,9 @@ def evaluate(
     categories: Annotated[str, typer.Option(help="Categories, separated by commas; all that are there if empty.")] = "",
     report: Annotated[Path | None, typer.Option(help="Folder for a report with heat maps of all samples.")] = None,
     profile: ProfileOption = None,
+    run: Annotated[
+        Path | None, typer.Option(help="Folder for the dashboard, which lists those in runs/, such as runs/mvtec.")
+    ] = None,
 ) -> None:
     """Evaluate a model on the test split of a data set, beside random scores and the ground truth itself."""
     from rich.console import Console
@@ -144,7 +150,7 @@ def evaluate(
     from gsclip.report.terminal import results_table
 
     names = [name.strip() for name in categories.split(",") if name.strip()] or None
-    metrics, rejected = evaluate_dataset(dataset, root, names, model, output, report, profile=profile)
+    metrics, rejected = evaluate_dataset(dataset, root, names, model, output, report, profile=profile, run=run)
     Console().print(results_table(metrics))
     _finish(rejected)
 
@@ -293,6 +299,46 @@ def rollback(repository: Repository = ".") -> None:
 
     left, target = back(repository)
     print(f"champion: {target.version} (was {left.version})")
+
+
+marks_app = typer.Typer(cls=_Group, help="What people said about decisions, in the dashboard.", no_args_is_help=True)
+app.add_typer(marks_app, name="marks")
+MarksFolder = Annotated[Path, typer.Option(help="Folder of the marks.")]
+
+
+@marks_app.command("export")
+def export_marks(
+    output: Annotated[Path, typer.Option(help="CSV file.")], marks: MarksFolder = Path("marks")
+) -> None:
+    """Write all marks as one table, the newest first."""
+    from gsclip.marks import Marks, marks_csv
+    from gsclip.storage import write_text
+
+    found = Marks(marks).all()
+    write_text(output, marks_csv(found))
+    print(f"{len(found)} marks in {output}")
+
+
+@marks_app.command("labels")
+def labels_of_marks(
+    root: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of own parts, such as data/raw/my_parts.")],
+    marks: MarksFolder = Path("marks"),
+    index: Annotated[
+        Path, typer.Option(help="Index of the run that was marked: which scan a sample is.")
+    ] = Path("data/prepared/index.csv"),
+    split: Annotated[
+        str, typer.Option(help="Split of the marked parts: train, validation, test; empty: as it was.")
+    ] = "train",
+) -> None:
+    """Bring the marks into labels.csv of own parts, for the next training."""
+    from gsclip.data.index import read_index
+    from gsclip.marks import Marks, export_labels
+
+    listed = read_index(index) if index.is_file() else None
+    labelled, left_out = export_labels(Marks(marks), root, index=listed, split=split)
+    print(f"{labelled} parts labelled by their marks in {root}")
+    for sentence in left_out:
+        print(f"gsclip: {sentence}", file=sys.stderr)
 
 
 def _finish(rejected: Sequence[GsclipError]) -> None:

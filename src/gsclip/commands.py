@@ -24,6 +24,7 @@ from gsclip.data.preparation import DEFAULT_SCAN_PARAMS, PartPoints, part_points
 from gsclip.data.preparing import REJECTED_FILE
 from gsclip.data.sample import Sample
 from gsclip.data.scan_files import read_scan
+from gsclip.decision import read_threshold
 from gsclip.detector import Detector, read_config
 from gsclip.errors import GsclipError, InputError, unexpected
 from gsclip.metrics.sample_scores import StoredSamples
@@ -33,10 +34,12 @@ from gsclip.monitoring.log import LOG_FOLDER, RUNS_FILE, BatchLog, read_window
 from gsclip.monitoring.reference import FALSE_ALARM_RATE, SETTINGS_FILE, make_reference, model_version
 from gsclip.monitoring.rows import SAMPLES_FILE, sample_row, samples_table
 from gsclip.params import EvaluateParams, Profile, ScanParams
+from gsclip.report.bundle import RunFiles
 from gsclip.report.content import Run
-from gsclip.report.gallery import GalleryItem, add_localisation, draw, evaluated_rows, score_range
-from gsclip.report.overlays import colours
+from gsclip.report.curves import write_curves
+from gsclip.report.gallery import GalleryItem, ItemReader, add_localisation, draw, evaluated_rows, score_range
 from gsclip.report.page import write_report
+from gsclip.report.palette import colours
 from gsclip.results import VIEWS_FILE, check_problems_file, check_rendered_results, check_score_results
 from gsclip.run_log import RunLog
 from gsclip.scans import find_scans
@@ -44,6 +47,7 @@ from gsclip.scores.prediction import Prediction
 from gsclip.storage import Pack, atomic_directory, atomic_path, write_csv, write_json, write_pack
 from gsclip.views.cameras import camera_angles
 from gsclip.views.renderer import render_views
+from gsclip.views.views import Views
 
 MAX_NAME = 200  # bytes of a scan's name: file systems take 255, of which results need some
 DECISIONS = ("normal", "abnormal")
@@ -95,12 +99,86 @@ def render_files(
     return _for_each(scans, output, render)
 
 
+@dataclasses.dataclass(frozen=True)
+class ScoredScan:
+    """What scoring one scan gives.
+
+    Attributes:
+        facts: content of ``<name>.json``.
+        part: points of the part, and their rows in the scan.
+        sample: what was scored.
+        views: its views.
+        prediction: its scores.
+        row: its row of ``samples.csv``.
+    """
+
+    facts: dict[str, Any]
+    part: PartPoints
+    sample: Sample
+    views: Views
+    prediction: Prediction
+    row: dict[str, Any]
+
+
+STEPS = ("read", "prepare", "render", "encode", "predict")
+
+
+def score_scan(
+    detector: Detector, name: str, path: Path, begin: Callable[[str], None] = lambda step: None
+) -> ScoredScan:
+    """Score one scan; nothing is written.
+
+    Args:
+        detector: the model.
+        name: of the scan.
+        path: its file.
+        begin: called with each of :data:`STEPS` as it begins.
+
+    Raises:
+        GsclipError: when the scan cannot be used.
+    """
+    clock = _Clock()
+    begin("read")
+    scan = checks.usable(read_scan(path), str(path))
+    clock.lap("read")
+    begin("prepare")
+    sample = detector.prepare(scan, str(path))
+    clock.lap("prepare")
+    begin("render")
+    views = detector.render(sample)
+    clock.lap("render")
+    begin("encode")
+    tokens = detector.encode(views)
+    clock.lap("encode")
+    begin("predict")
+    prediction = detector.predict(sample, views, tokens)
+    clock.lap("predict")
+    decision = detector.decide(prediction.object_score)
+    part = part_points(scan, sample)
+    facts = {
+        "name": name,
+        "scan": path,
+        "object_score": prediction.object_score,
+        "decision": None if decision is None else DECISIONS[decision],
+        "threshold": detector.config.threshold,
+        "points": len(part.points),
+        "thinned_to": None if sample.nearest is None else len(sample.points),
+        "offset": part.offset,
+        "profile": detector.config.predict.profile,
+        "seconds": clock.seconds(),
+        "trained_on": detector.config.trained_on,
+    }
+    row = sample_row({"name": name}, sample, views, tokens, prediction, detector.config.threshold)
+    return ScoredScan(facts, part, sample, views, prediction, row)
+
+
 def score_files(
     paths: Sequence[Path],
     model: Path,
     output: Path,
     profile: Profile | None = None,
     monitoring: Path | None = None,
+    threshold: Path | None = None,
 ) -> list[GsclipError]:
     """Score scans: per scan ``<name>.json``, ``<name>.ply`` and ``<name>.npz``; one row each in ``samples.csv``.
 
@@ -111,57 +189,34 @@ def score_files(
         profile: takes the place of the model's own.
         monitoring: folder of the monitoring: every scan is logged in its ``log`` (:mod:`gsclip.monitoring.log`) as
             soon as it is scored or rejected, and the batch in its ``runs.jsonl``.
+        threshold: file of a decision threshold (:mod:`gsclip.decision`); that of the model where ``None``.
 
     Returns:
         Why scans were rejected; they are listed in ``rejected.csv`` too.
 
     Raises:
-        InputError: when the model cannot be read, a folder holds no scan, or a result would replace what `gsclip score`
-            has not written; then nothing is written.
+        InputError: when the model or the threshold cannot be read, a folder holds no scan, or a result would replace
+            what `gsclip score` has not written; then nothing is written.
     """
     scans = find_scans(paths, output)
     check_score_results(scans, output)
     detector = Detector.from_pretrained(model, profile)
+    if threshold is not None:
+        chosen = read_threshold(threshold, detector.config.files).threshold
+        detector.config = detector.config.model_copy(update={"threshold": chosen})
     rows: list[dict[str, Any]] = []
     extents: list[np.ndarray] = []
     log = None if monitoring is None else BatchLog(monitoring / LOG_FOLDER, model_version(detector.config))
     runs = RunLog(None if monitoring is None else monitoring / RUNS_FILE, None if log is None else log.batch)
 
     def score(name: str, path: Path) -> None:
-        clock = _Clock()
-        scan = checks.usable(read_scan(path), str(path))
-        clock.lap("read")
-        sample = detector.prepare(scan, str(path))
-        clock.lap("prepare")
-        views = detector.render(sample)
-        clock.lap("render")
-        tokens = detector.encode(views)
-        clock.lap("encode")
-        prediction = detector.predict(sample, views, tokens)
-        clock.lap("predict")
-        decision = detector.decide(prediction.object_score)
-        part = part_points(scan, sample)
-        write_json(
-            output / f"{name}.json",
-            {
-                "name": name,
-                "scan": path,
-                "object_score": prediction.object_score,
-                "decision": None if decision is None else DECISIONS[decision],
-                "threshold": detector.config.threshold,
-                "points": len(part.points),
-                "thinned_to": None if sample.nearest is None else len(sample.points),
-                "offset": part.offset,
-                "profile": detector.config.predict.profile,
-                "seconds": clock.seconds(),
-                "trained_on": detector.config.trained_on,
-            },
-        )
-        _write_scores(output / name, part, sample, prediction, detector.config.score_range)
-        rows.append(sample_row({"name": name}, sample, views, tokens, prediction, detector.config.threshold))
+        scored = score_scan(detector, name, path)
+        write_json(output / f"{name}.json", scored.facts)
+        write_scores(output / name, scored, detector.config.score_range)
+        rows.append(scored.row)
         if log is not None:
-            log.scored(path, rows[-1])
-        extents.append(np.ptp(sample.points.astype(np.float64), axis=0))
+            log.scored(path, scored.row)
+        extents.append(np.ptp(scored.sample.points.astype(np.float64), axis=0))
 
     with runs.timed("score", scans=len(scans), model=model_version(detector.config)) as found:
         rejected = _for_each(scans, output, score, None if log is None else log.rejected)
@@ -247,6 +302,7 @@ def evaluate_dataset(
     report: Path | None = None,
     settings: EvaluateParams | None = None,
     profile: Profile | None = None,
+    run: Path | None = None,
 ) -> tuple[dict[str, Any], list[GsclipError]]:
     """Evaluate a model on the test split of a data set.
 
@@ -262,6 +318,7 @@ def evaluate_dataset(
             (``maps/<name>.png``).
         settings: of the metrics; limit of the PRO, seed and resamples of the published protocol by default.
         profile: of the scores; the model's own by default.
+        run: folder for all that the dashboard shows of a run, laid out as the pipeline does; see :func:`write_run`.
 
     Returns:
         The metrics as written, and why scans were rejected.
@@ -308,11 +365,40 @@ def evaluate_dataset(
                 },
             )
             write_json(output, metrics)
+            if run is not None:
+                write_run(run, metrics, samples, reader.item)
             if report is not None:
                 paths = dict(zip(index["name"], index["scan_path"], strict=True))
                 table = [checks.rejected_row(name, paths[name], error) for name, error in problems.items()]
                 _write_report(report, metrics, samples, checks.rejected_table(table), reader)
     return metrics, rejected
+
+
+def write_run(folder: Path, metrics: Mapping[str, Any], samples: pd.DataFrame, read: ItemReader) -> None:
+    """Write an evaluation as a run: metrics, curves, ``samples.csv``, and the packs of samples, views, predictions.
+
+    Args:
+        folder: of the run; files that an earlier run left there are replaced one by one.
+        metrics: as written.
+        samples: rows of ``samples.csv``.
+        read: gives the records of a row; memory holds those of one.
+    """
+    files = RunFiles.of(folder)
+    for category, rows in samples.groupby("category", sort=True):
+        file = f"{category}.h5"
+        with (
+            write_pack(files.prepared / file) as prepared,
+            write_pack(files.views / file) as views,
+            write_pack(files.predictions / file) as predictions,
+        ):
+            for row in tqdm(rows.to_dict("records"), desc=f"run: {category}", mininterval=5):
+                item = read({str(column): value for column, value in row.items()})
+                prepared.add(row["name"], item.sample)
+                views.add(row["name"], item.views)
+                predictions.add(row["name"], item.prediction)
+    write_csv(files.predictions / SAMPLES_FILE, samples)
+    write_curves(samples, files.curves)
+    write_json(files.metrics, metrics)
 
 
 class _Reader:
@@ -424,9 +510,7 @@ def _rejected_table(rejected: Sequence[GsclipError]) -> pd.DataFrame:
     )
 
 
-def _write_scores(
-    path: Path, part: PartPoints, sample: Sample, prediction: Prediction, span: tuple[float, float]
-) -> None:
+def write_scores(path: Path, scored: ScoredScan, span: tuple[float, float]) -> None:
     """Write ``<path>.ply`` (points, colours, scores) and ``<path>.npz``, both of all points of the part.
 
     Arrays of the latter: those of :class:`~gsclip.data.preparation.PartPoints` and ``point_scores`` (m,); of an
@@ -434,6 +518,7 @@ def _write_scores(
     """
     import open3d
 
+    part, sample, prediction = scored.part, scored.sample, scored.prediction
     scores = sample.spread(prediction.point_scores)
     tensor = open3d.core.Tensor.from_numpy
     cloud = open3d.t.geometry.PointCloud(tensor(part.points))

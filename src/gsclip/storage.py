@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
+import functools
 import hashlib
 import json
 import os
@@ -226,7 +227,11 @@ class Pack(Generic[Record]):
             self._file = h5py.File(self.path, "r", track_order=True)
         except OSError as error:
             raise InputError(self.path, "cannot be read as a pack", "run `dvc repro` to make it again") from error
-        self.names: tuple[str, ...] = tuple(_record_names(self._file))
+
+    @functools.cached_property
+    def names(self) -> tuple[str, ...]:
+        """Names of all records; they are looked up at the first use: of a thousand records that takes long."""
+        return tuple(_record_names(self._file))
 
     def __len__(self) -> int:
         """Count the records."""
@@ -261,6 +266,22 @@ class Pack(Generic[Record]):
         if place is None:
             return np.asarray(data[()])
         return np.memmap(self.path, dtype=data.dtype, mode="c", offset=place, shape=data.shape)
+
+    def part(self, name: str, field: str, place: int) -> np.ndarray | None:
+        """Read one element along the first axis of an array of a record; ``None`` where the record has no such array.
+
+        Raises:
+            InputError: when there is no such record.
+            IndexError: when the array has no such element.
+        """
+        if name not in self._file:
+            raise InputError(self.path, f"holds no record {name!r}", "look at the names in the index")
+        group = self._file[name]
+        if field not in group:
+            return None
+        if not 0 <= place < len(group[field]):
+            raise IndexError(f"{field} of {name!r} has {len(group[field])} elements, none is number {place}")
+        return np.asarray(group[field][place])
 
     def digest(self, name: str) -> str:
         """Hexadecimal SHA-256 of one record as it is stored, without reading its values.

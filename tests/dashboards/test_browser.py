@@ -1,4 +1,7 @@
-"""What only a browser shows: the 3D canvas, its camera, and names that try to be markup."""
+"""What only a browser shows: the 3D canvas, its camera, sliders, uploads, a restart, and names that try to be markup.
+
+Screenshots of every page are left in ``build/screenshots``.
+"""
 
 import io
 import os
@@ -11,12 +14,18 @@ import urllib.request
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 from tests.dashboards.spheres import CATEGORIES, FACTS, ROOT, write_workspace
+from tests.detectors import untrained_detector
+
+from gsclip.features.backbone import load_backbone
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 PATIENCE = 180_000  # milliseconds; imports take long on a busy machine
+SCREENSHOTS = ROOT / "build" / "screenshots"
 HOSTILE = "<img src=x onerror=window.hacked=1>"
+PAGES = ("overview", "categories", "threshold", "worst", "sample", "score", "marks", "compare", "drift")
 CHART = ".st-key-clouds .js-plotly-plot"
 EYES = f"""() => {{
     const charts = document.querySelectorAll("{CHART}");
@@ -41,23 +50,41 @@ def free_port():
         return probe.getsockname()[1]
 
 
+class Server:
+    """A dashboard on a workspace; it can be started again on the same port."""
+
+    def __init__(self, root):
+        self.root, self.port, self.process = root, free_port(), None
+        self.start()
+
+    @property
+    def address(self):
+        return f"http://localhost:{self.port}"
+
+    def start(self):
+        command = [sys.executable, "-m", "streamlit", "run", "dashboards/app.py", f"--server.port={self.port}"]
+        environment = {**os.environ, "GSCLIP_WORKSPACE": str(self.root)}
+        with open(self.root / "server.log", "a") as log:
+            self.process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
+        wait_for(f"{self.address}/_stcore/health", self.process)
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait(timeout=30)
+
+
 @pytest.fixture(scope="module")
-def address(tmp_path_factory):
-    """A running dashboard on a workspace with one hostile category."""
+def server(tmp_path_factory):
+    """A running dashboard on a workspace with a model and one hostile category."""
     root = tmp_path_factory.mktemp("run")
     hostile = {HOSTILE: ("test", [("good", 0.3), (f"{HOSTILE}**x**", 0.4)])}
     write_workspace(root, {**CATEGORIES, **hostile}, {**FACTS, "dataset": HOSTILE, "backbone_note": HOSTILE})
-    port = free_port()
-    command = [sys.executable, "-m", "streamlit", "run", "dashboards/app.py", f"--server.port={port}"]
-    environment = {**os.environ, "GSCLIP_WORKSPACE": str(root)}
-    with open(root / "server.log", "w") as log:
-        server = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
+    untrained_detector(load_backbone("embedded"), threshold=0.5, point_threshold=0.4).save(root / "models/gsclip")
+    running = Server(root)
     try:
-        wait_for(f"http://localhost:{port}/_stcore/health", server)
-        yield f"http://localhost:{port}"
+        yield running
     finally:
-        server.terminate()
-        server.wait(timeout=30)
+        running.stop()
 
 
 def wait_for(url, server):
@@ -82,18 +109,45 @@ def browser():
 
 
 @pytest.fixture
-def page(browser, address, request):
+def page(browser, server, request):
     """A new page, light unless asked otherwise, that fails the test when its scripts report an error."""
     scheme = getattr(request, "param", "light")
-    opened = browser.new_page(viewport={"width": 1440, "height": 2000}, color_scheme=scheme)
+    opened = browser.new_page(viewport={"width": 1440, "height": 1700}, color_scheme=scheme)
     opened.set_default_timeout(PATIENCE)
     problems = []
+
+    def collect(message):
+        # Opened at a page's address, Streamlit looks for its server below that address first.
+        if message.type == "error" and "_stcore" not in str(message.location):
+            problems.append(message.text)
+
     opened.on("pageerror", lambda error: problems.append(str(error)))
-    opened.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
-    opened.goto(address)
+    opened.on("console", collect)
     yield opened
     assert problems == []
     opened.close()
+
+
+def show(page, server, path):
+    """Open an address and wait until the page is there."""
+    page.goto(f"{server.address}/{path}")
+    idle(page)
+
+
+def idle(page):
+    """Wait until the script has run to its end."""
+    page.wait_for_selector("h1")
+    page.wait_for_selector("[data-testid=stStatusWidget]", state="detached")
+    page.wait_for_timeout(700)
+    page.wait_for_selector("[data-testid=stStatusWidget]", state="detached")
+    page.wait_for_function("() => !document.querySelector('[data-testid=stSkeleton]')")
+
+
+def tiles(page):
+    """Values of a page's tiles by label."""
+    return dict(page.evaluate("""() => [...document.querySelectorAll("[data-testid=stMetric]")].map((tile) => [
+        tile.querySelector("[data-testid=stMetricLabel]").innerText,
+        tile.querySelector("[data-testid=stMetricValue]").innerText])"""))
 
 
 def settled(page):
@@ -124,24 +178,35 @@ def turn(page, across):
 
 
 @pytest.mark.parametrize("page", ["light", "dark"], indirect=True)
-def test_choosing_a_sample_draws_it_and_one_camera_turns_both_clouds(page):
+def test_every_page_opens_by_its_address(page, server, request):
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    for name in PAGES:
+        show(page, server, "" if name == "overview" else name)
+        if name == "sample":
+            settled(page)
+        assert page.locator(".stAlert [data-testid=stAlertContentError]").count() == 0, name
+        assert page.locator(".stException").count() == 0, name
+        page.screenshot(path=SCREENSHOTS / f"{name}-{request.node.callspec.params['page']}.png")
+    assert page.evaluate("window.hacked") is None
+
+
+def test_choosing_a_sample_draws_it_and_one_camera_turns_both_clouds(page, server):
+    show(page, server, "sample")
     settled(page)
     assert "sample=ball%2Ftest%2Fgood%2F001" in page.url
-    sample = page.locator(".st-key-sample input")
+    sample = page.locator(".st-key-sample_choice input")
     sample.fill("scratch")
     sample.press("Enter")
     page.wait_for_url("**sample=marble%2Ftest%2Fscratch%2F001")
     settled(page)
     for half in (0, 1):
         assert drawn_share(page, half) > 0.05
-    assert page.locator(".stAlert").count() == 0
-    assert page.locator(".stException").count() == 0
-    assert page.locator(".stImage img").count() == 9
-
+    assert page.locator(".view").count() == 9
     for half in (0.25, 0.75):
-        before = page.evaluate(EYES)[0]
+        before, pixels = page.evaluate(EYES)[0], page.locator(CHART).screenshot()
         turn(page, half)
         page.wait_for_function(TURNED_TOGETHER, arg=before)
+        assert page.locator(CHART).screenshot() != pixels
     turned = page.evaluate(EYES)[0]
     page.get_by_role("button", name="Previous").click()
     page.wait_for_url("**sample=marble%2Ftest%2Fgood%2F000")
@@ -149,14 +214,97 @@ def test_choosing_a_sample_draws_it_and_one_camera_turns_both_clouds(page):
     assert page.evaluate(EYES)[0] == pytest.approx(turned, abs=0.05)
 
 
-def test_keys_step_through_the_list_and_hostile_names_stay_text(page):
+def test_maps_over_the_views_fade_and_blink_without_the_server(page, server):
+    show(page, server, "sample?sample=marble/test/scratch/001")
+    page.wait_for_selector(".view .map")
+    find = page.locator(".view .map").first
+    assert find.evaluate("(map) => getComputedStyle(map).opacity") == "0.6"
+    page.locator(".bar input[type=range]").focus()
+    page.keyboard.press("End")
+    assert find.evaluate("(map) => getComputedStyle(map).opacity") == "1"
+    page.locator(".views").first.click(position={"x": 2, "y": 2})
+    page.keyboard.press("b")
+    assert find.evaluate("(map) => getComputedStyle(map).animationName") == "blink"
+    page.get_by_role("button", name="Depth").click()
+    assert page.locator(".view .stack.rendered").count() == 0
+    page.locator(".view").first.click()
+    assert page.locator(".view.large").count() == 1
+
+
+def test_counts_follow_the_slider(page, server):
+    show(page, server, "threshold")
+    before = tiles(page)
+    thumb = page.locator(".st-key-threshold_slider [role=slider]")
+    thumb.focus()
+    page.keyboard.press("End")
+    page.wait_for_url("**threshold=**")
+    idle(page)
+    after = tiles(page)
+    assert int(after["Missed"]) > int(before["Missed"])
+    assert int(after["False alarms"]) == 0 < int(before["False alarms"])
+    assert page.get_by_text("chosen by you").count() == 1
+
+
+def test_keys_step_through_the_list_and_hostile_names_stay_text(page, server):
+    show(page, server, "sample")
     settled(page)
     page.keyboard.press("n")
     page.wait_for_url(lambda url: "onerror" in url)
     settled(page)
-    assert page.locator(".st-key-sample input").input_value().startswith(HOSTILE)
+    assert page.locator(".st-key-sample_choice input").input_value().startswith(HOSTILE)
     assert page.get_by_text(HOSTILE).count() > 0
     assert page.locator("img[src=x]").count() == 0
     assert page.evaluate("window.hacked") is None
     page.keyboard.press("p")
     page.wait_for_url("**sample=ball**")
+
+
+def organised_scan():
+    """A bump on a plane as MVTec 3D-AD stores scans: float32 (h, w, 3), (0, 0, 0) where nothing was measured."""
+    rows, columns = np.mgrid[0:60, 0:60]
+    depth = 0.6 - 0.05 * np.sqrt(np.clip(1 - ((rows - 30) ** 2 + (columns - 30) ** 2) / 18**2, 0, None))
+    scan = np.dstack([(columns - 30) * 0.002, (rows - 30) * 0.002, depth]).astype(np.float32)
+    scan[:2] = 0
+    buffer = io.BytesIO()
+    tifffile.imwrite(buffer, scan)
+    return buffer.getvalue()
+
+
+def upload(page, name, content):
+    page.set_input_files(
+        "[data-testid=stFileUploader] input",
+        files=[{"name": name, "mimeType": "application/octet-stream", "buffer": content}],
+    )
+
+
+def test_a_scan_is_scored_and_a_broken_one_is_explained(page, server):
+    show(page, server, "score")
+    upload(page, "part 1.tiff", organised_scan())
+    page.wait_for_selector(f"{CHART} canvas")
+    settled(page)
+    assert tiles(page)["Decision"] in ("Abnormal", "Normal")
+    assert page.locator(".view").count() == 2
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Report (PDF)").click()
+    with open(download.value.path(), "rb") as file:
+        assert file.read(5) == b"%PDF-"
+    show(page, server, "score")
+    upload(page, "broken.tiff", b"II*\0 broken")
+    page.wait_for_selector("[data-testid=stAlertContentError]")
+    assert "broken.tiff: " in page.locator("[data-testid=stAlertContentError]").inner_text()
+
+
+def test_a_mark_is_found_after_a_restart(page, server):
+    show(page, server, "sample?sample=ball/test/dent/003")
+    page.get_by_text("A missed defect").click()
+    page.get_by_label("Note").fill("shallow dent at the pole")
+    page.get_by_label("Your name").fill("Ada")
+    page.get_by_role("button", name="Save mark").click()
+    page.wait_for_selector(".st-key-withdraw")
+    server.stop()
+    server.start()
+    show(page, server, "sample?sample=ball/test/dent/003")
+    page.wait_for_selector(".st-key-withdraw")
+    assert page.get_by_text("shallow dent at the pole").count() == 1
+    show(page, server, "marks")
+    assert tiles(page)["A missed defect"] == "1"

@@ -1,9 +1,12 @@
+import io
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
 from dashboards import data
+from PIL import Image
 from tests.dashboards.spheres import prediction, sphere
 
 from gsclip.errors import InputError
@@ -26,6 +29,44 @@ def test_an_inspection_joins_points_views_and_scores(workspace):
     np.testing.assert_allclose(shown.scores, np.where(shown.mask, 0.8, 0.2))
     assert shown.maps.shape == shown.rendered.shape == shown.depth.shape == shown.view_masks.shape == (9, 48, 48)
     assert shown.maps.max() == pytest.approx(0.8)
+
+
+def test_another_threshold_changes_the_decisions_and_the_order(workspace):
+    table = data.load_samples(workspace, 0.8)
+    assert set(table["threshold"]) == {0.8}
+    assert data.own_threshold(data.load_samples(workspace)) == 0.5
+    by_name = table.set_index("name")["outcome"]
+    assert by_name["ball/test/good/001"] == "passed"
+    assert by_name["marble/test/scratch/001"] == "found"
+    assert by_name["ball/test/dent/003"] == "missed"
+    assert table["name"].iloc[0] == "ball/test/dent/003"
+
+
+def test_the_threshold_is_suggested_from_auxiliary_samples_alone(workspace, tmp_path):
+    rows = data.calibration_rows(workspace, workspace)
+    assert set(rows["category"]) == {"pearl"}
+    other = tmp_path / "other"
+    shutil.copytree(workspace, other)
+    table = pd.read_csv(other / "outputs/predictions/samples.csv")
+    table[table["role"] == "test"].to_csv(other / "outputs/predictions/samples.csv", index=False)
+    assert set(data.calibration_rows(other, workspace)["category"]) == {"pearl"}
+    table[table["role"] == "test"].assign(threshold=0.6).to_csv(other / "outputs/predictions/samples.csv", index=False)
+    assert data.calibration_rows(other, workspace).empty  # another threshold is another model
+
+
+def test_localisation_is_the_auroc_of_the_points_of_defective_test_samples(workspace):
+    found = data.load_localisation(workspace)
+    assert set(found.index) == {"ball/test/dent/002", "ball/test/dent/003", "marble/test/scratch/001"}
+    assert (found == 1).all()
+
+
+def test_a_thumbnail_reads_the_front_view_alone(workspace):
+    content = data.load_thumbnail(workspace, "ball", NAME, (0.0, 1.0))
+    picture = np.array(Image.open(io.BytesIO(content)))
+    assert picture.shape == (48, 48, 4)
+    assert 0 < (picture[..., 3] > 0).mean() < 1
+    with pytest.raises(InputError, match="holds no record"):
+        data.load_thumbnail(workspace, "ball", "absent", (0.0, 1.0))
 
 
 def test_large_clouds_are_thinned_evenly(workspace, monkeypatch):

@@ -1,8 +1,12 @@
+import base64
+import io
+
 import numpy as np
 import pytest
 from dashboards import figures
+from PIL import Image
 
-from gsclip.report.overlays import TRUTH_COLOUR, colours
+from gsclip.report.palette import TRUTH_COLOUR, colours
 
 
 def colours_of(trace):
@@ -13,12 +17,13 @@ def colours_of(trace):
     return np.stack([np.interp(share, ends, palette[:, channel]) for channel in range(3)], axis=1)
 
 
-def cloud(scores, mask=None, viewpoint="Sensor", limits=(0.0, 1.0), points=None, opacity=1.0):
+def cloud(scores, mask=None, viewpoint="Sensor", limits=(0.0, 1.0), points=None, opacity=1.0, **options):
     count = len(scores)
     points = np.random.default_rng(0).normal(size=(count, 3)) if points is None else points
     normals = np.tile([0.0, 0.0, -1.0], (count, 1))
-    style = {"viewpoint": viewpoint, "opacity": opacity, "limits": limits}
-    return figures.cloud_figure(points, normals, np.array(scores), mask, **style)
+    style = {"titles": ("scores", "truth"), "viewpoint": viewpoint, "opacity": opacity, "limits": limits, **options}
+    truth = figures.truth_colours(normals, mask)
+    return figures.cloud_figure(points, normals, np.array(scores, dtype=float), truth, **style)
 
 
 def images(side=20):
@@ -30,36 +35,46 @@ def images(side=20):
     return rendered, depth, foreground, anomaly_map
 
 
-def test_view_image_without_opacity_shows_the_surface_alone():
+def pixels(address):
+    return np.array(Image.open(io.BytesIO(base64.b64decode(address.partition(",")[2]))))
+
+
+def test_layers_of_a_view_cover_the_part_alone():
     rendered, depth, foreground, anomaly_map = images()
-    image = np.array(figures.view_image(rendered, depth, foreground, anomaly_map, opacity=0.0, limits=(0.0, 1.0)))
-    assert image.shape == (20, 2 * 20 + figures.GAP, 4)
-    assert (image[:, :20][foreground] == [90, 90, 90, 255]).all()
-    assert (image[:, -20:][foreground] == [200, 200, 200, 255]).all()
+    layers = figures.view_layers(rendered, depth, foreground, anomaly_map, limits=(0.0, 1.0))
+    assert set(layers) == {"rendered", "depth", "map"}
+    for name, value in (("rendered", 90), ("depth", 200)):
+        layer = pixels(layers[name])
+        assert (layer[foreground] == [value, 255]).all()
+        assert (layer[~foreground][:, 1] == 0).all()
+    layer = pixels(layers["map"])
+    np.testing.assert_array_equal(layer[foreground][:, :3], colours(anomaly_map, (0.0, 1.0))[foreground])
+    assert (layer[~foreground][:, 3] == 0).all()
 
 
-def test_view_image_lays_the_map_over_the_foreground_alone():
-    rendered, depth, foreground, anomaly_map = images()
-    image = np.array(figures.view_image(rendered, depth, foreground, anomaly_map, opacity=1.0, limits=(0.0, 1.0)))
-    expected = colours(anomaly_map, (0.0, 1.0))
-    for half in (image[:, :20], image[:, -20:]):
-        np.testing.assert_array_equal(half[foreground][:, :3], expected[foreground])
-        assert (half[~foreground][:, 3] == 0).all()
-    assert (image[:, 20:-20, 3] == 0).all()
-
-
-def test_view_image_outlines_the_ground_truth_without_covering_it():
+def test_the_outline_of_the_ground_truth_does_not_cover_it():
     rendered, depth, foreground, anomaly_map = images()
     truth = np.zeros_like(foreground)
     truth[8:11, 8:11] = True
-    options = {"opacity": 0.5, "limits": (0.0, 1.0)}
-    plain = np.array(figures.view_image(rendered, depth, foreground, anomaly_map, **options))
-    outlined = np.array(figures.view_image(rendered, depth, foreground, anomaly_map, **options, truth=truth))
-    changed = (plain != outlined).any(axis=-1)[:, :20]
-    assert changed[7, 9]
-    assert not changed[truth].any()
-    assert not changed[:5].any()
-    assert (outlined[:, :20][changed][:, :3] == TRUTH_COLOUR).all()
+    layers = figures.view_layers(rendered, depth, foreground, anomaly_map, limits=(0.0, 1.0), truth=truth)
+    shown = pixels(layers["truth"])[..., 3] > 0
+    assert shown[7, 9]
+    assert not shown[truth].any()
+    assert not shown[:5].any()
+    none = figures.view_layers(rendered, depth, foreground, anomaly_map, limits=(0.0, 1.0), truth=truth & False)
+    assert "truth" not in none
+
+
+def test_a_thumbnail_shows_the_map_and_the_outline():
+    rendered, _, foreground, anomaly_map = images(40)
+    truth = np.zeros_like(foreground)
+    truth[8:11, 8:11] = True
+    content = figures.thumbnail(rendered, foreground, anomaly_map, limits=(0.0, 1.0), truth=truth, size=20)
+    picture = np.array(Image.open(io.BytesIO(content)))
+    assert picture.shape == (20, 20, 4)
+    assert (picture[15:, 15:, 3] == 0).all()
+    whole = figures.thumbnail(rendered, foreground, anomaly_map, limits=(0.0, 1.0), truth=truth, size=99)
+    assert (np.array(Image.open(io.BytesIO(whole)))[7, 9] == [*TRUTH_COLOUR, 255]).all()
 
 
 def test_both_clouds_show_all_points_undistorted_under_one_camera():
@@ -110,19 +125,24 @@ def test_the_ground_truth_is_coloured_by_the_mask():
     assert np.abs(drawn[[0, 2]] - figures.SURFACE).max() <= figures.COLOUR_STEP
 
 
-@pytest.mark.parametrize(
-    ("mask", "title"),
-    [(None, "unknown"), (np.zeros(2, dtype=bool), "no defect"), (np.array([True, False]), "Ground truth")],
-)
-def test_the_title_tells_what_is_known(mask, title):
-    assert cloud([0.1, 0.2], mask=mask).layout.annotations[1].text.endswith(title)
+def test_points_below_the_threshold_can_be_left_out_of_the_scores():
+    figure = cloud([0.1, 0.5, 0.9], lowest=0.5)
+    assert list(figure.data[0].text) == [0.5, 0.9]
+    assert len(figure.data[1].x) == 3
+    assert list(cloud([0.1, 0.2], lowest=0.5).data[0].x) == [None]
+
+
+def test_alarms_are_the_points_at_or_above_the_threshold():
+    normals = np.tile([0.0, 0.0, -1.0], (3, 1))
+    drawn = figures.decided_colours(normals, np.array([0.1, 0.5, 0.9]), 0.5)
+    np.testing.assert_allclose(drawn, [figures.SURFACE, figures.ALARM_COLOUR, figures.ALARM_COLOUR])
 
 
 def test_surfaces_seen_edge_on_are_darker():
     normals = np.array([[0.0, 0.0, -1.0], [1.0, 0.0, 0.0]])
     points = np.array([[0.0, 0, 0], [1.0, 1, 1]])
-    style = {"viewpoint": "Sensor", "opacity": 0.5, "limits": (0.0, 1.0)}
-    figure = figures.cloud_figure(points, normals, np.zeros(2), None, **style)
+    style = {"titles": ("", ""), "viewpoint": "Sensor", "opacity": 0.5, "limits": (0.0, 1.0)}
+    figure = figures.cloud_figure(points, normals, np.zeros(2), figures.truth_colours(normals, None), **style)
     for trace in figure.data[:2]:
         frontal, edge = colours_of(trace)
         assert (edge < 0.7 * frontal).all()

@@ -3,7 +3,14 @@ import pytest
 from sklearn.metrics import f1_score
 
 from gsclip.errors import InputError
-from gsclip.metrics.threshold import BINS, Confusion, ScoreHistogram, best_f1_threshold, confusion
+from gsclip.metrics.threshold import (
+    BINS,
+    Confusion,
+    ScoreHistogram,
+    best_f1_threshold,
+    confusion,
+    lowest_cost_threshold,
+)
 
 
 def test_threshold_lies_between_the_classes_when_they_are_separable():
@@ -87,3 +94,48 @@ def test_a_score_at_the_threshold_is_an_alarm():
 def test_rates_without_a_denominator_are_nan():
     empty = Confusion(0, 0, 0, 4)
     assert np.isnan([empty.precision, empty.recall, empty.f1]).all()
+
+
+def cost_of(labels, scores, threshold, miss, false_alarm, share):
+    counts = confusion(labels, scores, threshold)
+    misses = counts.false_negative / (counts.false_negative + counts.true_positive)
+    alarms = counts.false_positive / (counts.false_positive + counts.true_negative)
+    return share * miss * misses + (1 - share) * false_alarm * alarms
+
+
+@pytest.mark.parametrize(
+    ("miss", "false_alarm", "share"), [(1, 1, 0.5), (10, 1, 0.1), (1, 10, 0.3), (0, 1, 0.5), (1, 0, 0.2)]
+)
+def test_no_threshold_costs_less_than_the_suggested_one(miss, false_alarm, share):
+    random = np.random.default_rng(3)
+    labels = np.arange(60) % 3 == 0
+    scores = np.round(np.clip(random.normal(0.4 + 0.15 * labels, 0.15), 0, 1), 2)
+    threshold, cost = lowest_cost_threshold(labels, scores, miss=miss, false_alarm=false_alarm, defective_share=share)
+    assert cost == pytest.approx(cost_of(labels, scores, threshold, miss, false_alarm, share))
+    for other in np.linspace(0, 1, 401):
+        assert cost <= cost_of(labels, scores, other, miss, false_alarm, share) + 1e-12
+    assert 0 <= threshold <= 1
+    assert threshold not in scores or threshold in (0, 1)
+
+
+def test_dearer_misses_never_raise_the_threshold():
+    labels, scores = np.array([0, 0, 1, 0, 1, 1]), np.array([0.1, 0.3, 0.35, 0.5, 0.6, 0.9])
+    thresholds = [lowest_cost_threshold(labels, scores, miss=miss, false_alarm=1)[0] for miss in (0.01, 0.5, 1, 5, 100)]
+    assert thresholds == sorted(thresholds, reverse=True)
+    assert thresholds[0] > thresholds[-1]
+
+
+@pytest.mark.parametrize(
+    ("labels", "options"),
+    [
+        ([0, 0], {"miss": 1, "false_alarm": 1}),
+        ([1, 1], {"miss": 1, "false_alarm": 1}),
+        ([0, 1], {"miss": 0, "false_alarm": 0}),
+        ([0, 1], {"miss": -1, "false_alarm": 2}),
+        ([0, 1], {"miss": 1, "false_alarm": 1, "defective_share": 1.0}),
+        ([0, 1], {"miss": float("nan"), "false_alarm": 1}),
+    ],
+)
+def test_costs_and_samples_that_say_nothing_are_refused(labels, options):
+    with pytest.raises(InputError, match="suggested threshold"):
+        lowest_cost_threshold(np.array(labels), np.array([0.2, 0.4]), **options)

@@ -60,7 +60,7 @@ def test_gallery_says_what_was_an_alarm(content):
     ]
 
 
-def test_all_values_are_plain_json(content):
+def test_all_values_are_plain(content):
     assert json.loads(json.dumps(content, allow_nan=False)) == content
 
 

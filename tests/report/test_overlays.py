@@ -1,24 +1,18 @@
 import io
 import struct
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from tests.report.plates import make_sample
 
-from gsclip.report.overlays import (
-    OPACITY,
-    TRUTH_COLOUR,
-    anomaly_maps,
-    blend_map,
-    colours,
-    depth_panel,
-    overlay_image,
-    png_bytes,
-    points_panel,
-    truth_panel,
-    verdict,
-)
+from gsclip.features.images import DEPTH_LEVELS
+from gsclip.report import palette
+from gsclip.report.overlays import overlay_image, png_bytes, points_panel, truth_panel, verdict
+from gsclip.report.palette import OPACITY, TRUTH_COLOUR, anomaly_maps, blend_map, colours, depth_panel
+from gsclip.scores.similarity import enlarge_maps
 from gsclip.views.renderer import render_views
 from gsclip.views.views import Views
 
@@ -32,6 +26,17 @@ def dented(items):
 
 def draw(item, **options):
     return overlay_image(item.sample, item.views, item.prediction, name=item.row["name"], **options)
+
+
+@pytest.mark.parametrize(("side", "size"), [(15, 240), (24, 336), (6, 48), (1, 20), (9, 9)])
+def test_maps_are_enlarged_as_the_scores_are(dented, side, size):
+    maps = np.random.default_rng(0).random((2, side, side)).astype(np.float32)
+    enlarged = anomaly_maps(replace(dented.prediction, view_maps=maps), size)
+    np.testing.assert_allclose(enlarged, enlarge_maps(torch.from_numpy(maps)[None], size)[0], atol=1e-5)
+
+
+def test_depth_has_one_range():
+    assert palette.DEPTH_LEVELS == DEPTH_LEVELS
 
 
 def test_brightness_rises_with_the_score_and_stays_at_the_ends_of_the_range():

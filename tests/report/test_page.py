@@ -142,6 +142,15 @@ def test_a_run_with_little_in_it_is_still_a_page(tmp_path):
     assert "Object AUROC – random – · oracle –" in page.words
 
 
+def test_the_page_is_small_enough_to_be_sent(folder):
+    assert (folder / "index.html").stat().st_size < 10_000_000
+
+
+def test_every_figure_says_how_to_read_it(page):
+    for sentence in ("good ones downwards", "recall should be high", "up and left is better", "One mark a part"):
+        assert sentence in page.words
+
+
 def test_figures_have_a_place_each(run):
     figures = run_figures(run)
     tags = re.findall(r'<div id="([a-z0-9-]+)" role="img"', render_page(report_content(run), figures, []))

@@ -69,6 +69,57 @@ def best_f1_threshold(labels: np.ndarray, scores: np.ndarray) -> tuple[float, fl
     return float((distinct[lowest_alarm] + below) / 2), f1
 
 
+def lowest_cost_threshold(
+    labels: np.ndarray,
+    scores: np.ndarray,
+    *,
+    miss: float,
+    false_alarm: float,
+    defective_share: float | None = None,
+) -> tuple[float, float]:
+    """Find the threshold of the lowest expected cost a part; for auxiliary samples only (see the module).
+
+    Of equally cheap thresholds the highest is taken (fewest alarms). It lies half-way between two neighbouring scores;
+    the neighbours of the lowest and the highest score are 0 and 1.
+
+    Args:
+        labels: (m,) 0 or 1.
+        scores: (m,) in [0, 1].
+        miss: cost of a defective part that is passed, 0 or more, in any unit.
+        false_alarm: cost of a good part that is stopped, 0 or more, in the same unit; not both 0.
+        defective_share: share of defective parts where the threshold will be used, in (0, 1); that of the samples
+            where ``None``.
+
+    Returns:
+        Threshold, and the expected cost a part there, in the unit of the costs.
+
+    Raises:
+        InputError: no normal or no abnormal sample is there, or a cost or share is out of its range.
+    """
+    labels, scores = np.asarray(labels).astype(bool), np.asarray(scores, dtype=np.float64)
+    if labels.all() or not labels.any():
+        raise InputError(
+            "suggested threshold",
+            f"needs normal and abnormal auxiliary samples, got {(~labels).sum()} and {labels.sum()}",
+            "choose auxiliary categories that hold both",
+        )
+    share = float(labels.mean()) if defective_share is None else defective_share
+    if not (0 < share < 1 and miss >= 0 and false_alarm >= 0 and miss + false_alarm > 0):
+        problem = f"a miss costs {miss:g}, a false alarm {false_alarm:g}, {share:g} of the parts are defective"
+        remedy = "give costs from 0 on, not both 0, and a share between 0 and 1"
+        raise InputError("suggested threshold", problem, remedy)
+    distinct, place = np.unique(scores, return_inverse=True)
+    hits = np.bincount(place, weights=labels, minlength=len(distinct))
+    alarms = np.bincount(place, weights=~labels, minlength=len(distinct))
+    # Alarms from the score number k on; k = len(distinct): none.
+    found = np.append(np.cumsum(hits[::-1])[::-1], 0.0) / labels.sum()
+    stopped = np.append(np.cumsum(alarms[::-1])[::-1], 0.0) / (~labels).sum()
+    costs = share * miss * (1 - found) + (1 - share) * false_alarm * stopped
+    best = len(costs) - 1 - int(np.argmin(np.round(costs[::-1], 12)))
+    edges = np.concatenate([[0.0], distinct, [1.0]])
+    return float((edges[best] + edges[best + 1]) / 2), float(costs[best])
+
+
 class ScoreHistogram:
     """Counts of scores in [0, 1] by label: the threshold of best F1 over more scores than memory holds.
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import html
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -52,7 +53,7 @@ def learning_figure(curve: pd.DataFrame) -> go.Figure:
 
 
 def score_histogram(labels: np.ndarray, scores: np.ndarray, threshold: float | None) -> go.Figure:
-    """Object scores of good and of abnormal samples, and the decision threshold.
+    """Object scores of abnormal samples upwards and of good ones downwards, and the decision threshold.
 
     Args:
         labels: (m,) 0 or 1.
@@ -62,17 +63,79 @@ def score_histogram(labels: np.ndarray, scores: np.ndarray, threshold: float | N
     figure = go.Figure()
     ends = [*scores.tolist(), *([] if threshold is None else [threshold])] or [0.0, 1.0]
     edges = np.linspace(min(ends), max(ends) + 1e-9, HISTOGRAM_BINS + 1)
-    for label, name, colour in ((0, "good", BLUE), (1, "defective", VERMILION)):
+    highest = []
+    for label, sign, name, colour in ((1, 1, "defective, upwards", VERMILION), (0, -1, "good, downwards", BLUE)):
         counts, _ = np.histogram(scores[labels == label], edges)
         centres = (edges[:-1] + edges[1:]) / 2
-        bars = go.Bar(x=centres.tolist(), y=counts.tolist(), name=name, marker_color=colour, opacity=0.65)
-        figure.add_trace(bars.update(width=float(edges[1] - edges[0])))
+        bars = go.Bar(x=centres.tolist(), y=(sign * counts).tolist(), name=name, marker_color=colour, opacity=0.85)
+        bars.update(width=float(edges[1] - edges[0]), customdata=counts.tolist())
+        figure.add_trace(bars.update(hovertemplate="%{x:.3f}: %{customdata}<extra></extra>"))
+        highest.append(max(int(counts.max(initial=0)), 1))
     figure.update_layout(barmode="overlay", bargap=0)
     if threshold is not None:
-        top = max((max(bars.y, default=0) for bars in figure.data), default=0)
-        line = _line([threshold] * 2, [0, max(top, 1)], f"threshold {threshold:.3f}", PLUM, "solid", 2.5)
-        figure.add_trace(line)
-    return _finish(figure, "object score", "samples")
+        ends = [-highest[1], highest[0]]
+        figure.add_trace(_line([threshold] * 2, ends, f"threshold {threshold:.3f}", PLUM, "solid", 2.5))
+    step = next((step for step in (1, 2, 5, 10, 20, 50, 100, 200, 500) if sum(highest) / step <= 8), 1000)
+    ticks = [step * number for number in range(-(highest[1] // step), highest[0] // step + 1)]
+    figure.update_yaxes(tickvals=ticks, ticktext=[str(abs(tick)) for tick in ticks])
+    return _finish(figure, "object score, 0 to 1", "parts")
+
+
+def operating_figure(labels: np.ndarray, scores: np.ndarray, threshold: float | None) -> go.Figure:
+    """Recall, false alarms and precision of every threshold, in per cent.
+
+    Args:
+        labels: (m,) 0 or 1.
+        scores: (m,) in [0, 1].
+        threshold: a line there; ``None`` for none.
+    """
+    labels = np.asarray(labels).astype(bool)
+    levels = np.unique(np.concatenate([[0.0], scores, np.nextafter(scores, 2), [1.0]]))
+    found = np.array([(scores[labels] >= level).sum() for level in levels])
+    stopped = np.array([(scores[~labels] >= level).sum() for level in levels])
+    figure = go.Figure()
+    with np.errstate(invalid="ignore", divide="ignore"):
+        for name, values, colour, dash in (
+            ("recall: defective parts found", found / labels.sum(), VERMILION, "solid"),
+            ("false alarms: good parts stopped", stopped / (~labels).sum(), BLUE, "solid"),
+            ("precision: alarms that are right", found / (found + stopped), NEUTRAL, "dash"),
+        ):
+            line = _line(levels.tolist(), [None if np.isnan(v) else 100 * v for v in values], name, colour, dash, 2.2)
+            figure.add_trace(line)
+    if threshold is not None:
+        figure.add_trace(_line([threshold] * 2, [0, 100], f"threshold {threshold:.3f}", PLUM, "solid", 2.5))
+    figure.update_yaxes(range=[-1, 103], ticksuffix=" %")
+    return _finish(figure, "threshold of the object score", "share of the parts").update_layout(hovermode="x unified")
+
+
+def kinds_figure(kinds: Sequence[str], scores: np.ndarray, threshold: float | None) -> go.Figure:
+    """Object scores of the parts of each kind of defect, a mark a part; good parts first, then by median score.
+
+    Args:
+        kinds: (m,) kind of defect of each part, ``good`` for none.
+        scores: (m,) object scores.
+        threshold: a line there; ``None`` for none.
+    """
+    table = pd.DataFrame({"kind": list(kinds), "score": scores})
+    order = table.groupby("kind")["score"].median().sort_values().index.tolist()
+    order = [kind for kind in order if kind == "good"] + [kind for kind in order if kind != "good"]
+    figure = go.Figure()
+    for kind in order:
+        rows = table.loc[table["kind"] == kind, "score"]
+        colour = BLUE if kind == "good" else VERMILION
+        figure.add_trace(
+            go.Box(
+                x=rows.tolist(), name=html.escape(str(kind)) or "not labelled", boxpoints="all", jitter=0.7, pointpos=0,
+                orientation="h", marker={"color": colour, "size": 5, "opacity": 0.7},
+                line={"width": 1.2, "color": NEUTRAL}, fillcolor="rgba(0,0,0,0)", showlegend=False, hoveron="points",
+                hovertemplate="%{x:.3f}<extra></extra>",
+            )
+        )  # fmt: skip
+    if threshold is not None:
+        line = {"color": PLUM, "width": 2.5}
+        figure.add_shape(type="line", x0=threshold, x1=threshold, y0=0, y1=1, yref="paper", line=line)
+    figure.update_yaxes(automargin=True, ticklabelstandoff=4)
+    return _finish(figure, "object score, 0 to 1", "", plot_height=60 + 28 * max(len(order), 1))
 
 
 def category_figure(table: pd.DataFrame, metric: str, title: str) -> go.Figure:
@@ -100,6 +163,13 @@ def category_figure(table: pd.DataFrame, metric: str, title: str) -> go.Figure:
     return _finish(figure, title, "", plot_height=60 + 28 * len(table)).update_layout(hovermode="y unified")
 
 
+def resized(figure: go.Figure, height: int) -> go.Figure:
+    """A figure of this module at another height in pixels, its legend still below the title of its axis."""
+    rows = math.ceil(len(figure.data) / 3) if figure.layout.showlegend else 0
+    plot = max(height - TOP_MARGIN - AXIS_HEIGHT - LEGEND_ROW * rows, 40)
+    return figure.update_layout(height=height, legend={"y": -AXIS_HEIGHT / plot})
+
+
 def _curves(curves: pd.DataFrame, x: str, y: str) -> go.Figure:
     """One line a category: all of them together thick, each alone thin."""
     figure = go.Figure()
@@ -113,7 +183,7 @@ def _curves(curves: pd.DataFrame, x: str, y: str) -> go.Figure:
     return figure
 
 
-def _line(x: list[float], y: list[float], name: str, colour: str, dash: str, width: float) -> go.Scatter:
+def _line(x: list[float], y: Sequence[float | None], name: str, colour: str, dash: str, width: float) -> go.Scatter:
     style = {"color": colour, "dash": dash, "width": width}
     return go.Scatter(x=x, y=y, mode="lines", name=html.escape(name), line=style)
 

@@ -10,22 +10,25 @@ import io
 from functools import cache
 from pathlib import Path
 
-import matplotlib as mpl
 import numpy as np
-import torch
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
 from gsclip.data.sample import Sample
-from gsclip.features.images import DEPTH_LEVELS
 from gsclip.metrics.table import GOOD
+from gsclip.report.palette import (
+    TRUTH_COLOUR,
+    ScoreRange,
+    anomaly_maps,
+    blend_map,
+    colours,
+    depth_panel,
+    grey_panel,
+    tint,
+)
 from gsclip.scores.prediction import Prediction
-from gsclip.scores.similarity import enlarge_maps
 from gsclip.views.views import Views
 
-COLOUR_MAP = "inferno"  # brightness rises evenly with the score: readable without colour vision, and in grey print
-OPACITY = 0.6
-TRUTH_COLOUR = (0, 158, 115)  # bluish green of the Okabe-Ito palette: not a colour of the map
 TRUTH_OPACITY = 0.75
 PAPER = (255, 255, 255)
 INK = (31, 41, 51)
@@ -35,60 +38,6 @@ GAP = 10
 CAPTION_HEIGHT = 20
 HEADER_HEIGHT = 54
 COLOUR_BAR_WIDTH = 64
-
-ScoreRange = tuple[float, float]
-
-
-def colours(scores: np.ndarray, score_range: ScoreRange) -> np.ndarray:
-    """Colour scores by the map of this module.
-
-    Args:
-        scores: (...) finite.
-        score_range: scores of the first and the last colour.
-
-    Returns:
-        (..., 3) uint8 RGB.
-
-    Raises:
-        ValueError: an empty range.
-    """
-    low, high = score_range
-    if not low < high:
-        raise ValueError(f"the range of scores is empty: {low} to {high}")
-    position = np.clip((np.asarray(scores, dtype=np.float64) - low) / (high - low), 0, 1)
-    return _palette()[np.rint(position * 255).astype(int)]
-
-
-def anomaly_maps(prediction: Prediction, image_size: int) -> np.ndarray:
-    """Enlarge the maps of all views to the size of the images: (v, h, w) float32."""
-    return enlarge_maps(torch.from_numpy(prediction.view_maps)[None], image_size)[0].numpy()
-
-
-def blend_map(
-    rendered: np.ndarray,
-    foreground: np.ndarray,
-    anomaly_map: np.ndarray,
-    score_range: ScoreRange,
-    opacity: float = OPACITY,
-) -> np.ndarray:
-    """Lay an anomaly map over the part of a rendered image; the background stays as it is.
-
-    Args:
-        rendered: (h, w) uint8 grey.
-        foreground: (h, w) bool, where the part is.
-        anomaly_map: (h, w) scores.
-        score_range: see :func:`colours`.
-        opacity: 0 shows the image alone, 1 the map alone.
-
-    Returns:
-        (h, w, 3) uint8 RGB.
-    """
-    return _tint(rendered, foreground, colours(anomaly_map, score_range), opacity)
-
-
-def depth_panel(depth: np.ndarray) -> np.ndarray:
-    """Depth image as the depth stream sees it: (h, w) uint16, near = bright, to (h, w, 3) uint8."""
-    return _grey(np.rint(depth * (255 / DEPTH_LEVELS)).astype(np.uint8))
 
 
 def points_panel(views: Views, point_scores: np.ndarray, score_range: ScoreRange, view: int = 0) -> np.ndarray:
@@ -120,8 +69,8 @@ def truth_panel(views: Views, view: int = 0) -> np.ndarray:
     """Rendered image with the defect tinted where it is known: (h, w, 3) uint8."""
     rendered = views.rendered[view]
     if views.mask is None:
-        return _grey(rendered)
-    return _tint(rendered, views.mask[view], np.array(TRUTH_COLOUR), TRUTH_OPACITY)
+        return grey_panel(rendered)
+    return tint(rendered, views.mask[view], np.array(TRUTH_COLOUR), TRUTH_OPACITY)
 
 
 def overlay_image(
@@ -191,26 +140,12 @@ def png_bytes(image: Image.Image) -> bytes:
 
 
 @cache
-def _palette() -> np.ndarray:
-    levels = mpl.colormaps[COLOUR_MAP](np.arange(256), bytes=True)
-    return np.asarray(levels)[:, :3]
-
-
-@cache
 def _font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
+    import matplotlib as mpl
+
     # DejaVu comes with matplotlib: the same letters on every machine, Greek and Cyrillic among them.
     file = Path(mpl.get_data_path()) / "fonts" / "ttf" / ("DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf")
     return ImageFont.truetype(str(file), size, layout_engine=ImageFont.Layout.BASIC)
-
-
-def _grey(image: np.ndarray) -> np.ndarray:
-    return np.repeat(image[..., None], 3, axis=-1)
-
-
-def _tint(rendered: np.ndarray, where: np.ndarray, colour: np.ndarray, opacity: float) -> np.ndarray:
-    grey = _grey(rendered)
-    mixed = np.rint((1 - opacity) * grey + opacity * colour).astype(np.uint8)
-    return np.where(where[..., None], mixed, grey)
 
 
 def _truth_caption(sample: Sample, views: Views, defect: str) -> str:

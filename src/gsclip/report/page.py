@@ -57,6 +57,8 @@ def run_figures(run: Run) -> dict[str, dict[str, Any]]:
         "categories-object": figures.category_figure(table, "o_auroc", METRIC_NAMES["o_auroc"][0]),
         "categories-point": figures.category_figure(table, "point_auroc", METRIC_NAMES["point_auroc"][0]),
         "histogram": figures.score_histogram(labels, scores, run.threshold),
+        "operating": figures.operating_figure(labels, scores, run.threshold),
+        "kinds": figures.kinds_figure(samples["defect"].tolist(), scores, run.threshold),
         "roc": figures.roc_figure(roc_curves(samples)),
         "precision-recall": figures.pr_figure(pr_curves(samples), float(labels.mean())),
     }
@@ -77,7 +79,7 @@ def render_page(
         }
         for picture in pictures
     ]
-    return _template().render(
+    return template("report.html.j2").render(
         content=content,
         figures=figures_by_id,
         pictures=drawn,
@@ -103,7 +105,8 @@ def _plotly_source() -> Markup:
     return Markup(get_plotlyjs())  # noqa: S704 - a file of the plotly package
 
 
-def _template() -> jinja2.Template:
+def template(name: str) -> jinja2.Template:
+    """A template of this package, with the filters ``figure``, ``per_cent`` and ``plain``; everything is escaped."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -114,7 +117,7 @@ def _template() -> jinja2.Template:
     environment.filters["figure"] = _three_decimals
     environment.filters["per_cent"] = _per_cent
     environment.filters["plain"] = plain_text
-    return environment.get_template("report.html.j2")
+    return environment.get_template(name)
 
 
 def _three_decimals(value: float | None) -> str:

@@ -31,4 +31,6 @@ function draw() {
 }
 
 draw();
+// On paper, columns are narrower than on the screen, and always light.
+addEventListener("beforeprint", () => Object.keys(figures).forEach((id) => Plotly.Plots.resize(id)));
 dark.addEventListener("change", draw);

@@ -1,0 +1,217 @@
+"""What monitoring has left behind: verdicts on windows of scans, Evidently's pages beside them, events.
+
+Files are looked for in :data:`FOLDERS`, at any depth. A verdict is a JSON object that says ``drifted`` (as
+:mod:`gsclip.monitoring.drift` writes it); Evidently's page has its name, or is ``drift.html`` beside it. Events are
+lines of JSON in ``*.jsonl`` with a time and a kind. What cannot be read is left out: other tools write here, too.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import plotly.graph_objects as go
+
+from gsclip.report.figures import BLUE, NEUTRAL, VERMILION
+
+FOLDERS = ("outputs/drift", "outputs/monitoring", "monitoring", "drift")
+MOST_FILES = 2000
+LARGEST = 2**22  # bytes of a verdict or of a file of events
+TIME_KEYS = ("time", "timestamp", "created", "at", "finished", "started", "date")
+KIND_KEYS = ("event", "kind", "action", "type", "name")
+_DATE = re.compile(r"(20\d\d)-?(\d\d)-?(\d\d)(?:[T_ -]?(\d\d)[:-]?(\d\d)(?:[:-]?(\d\d))?)?")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One comparison of a window with the reference.
+
+    Attributes:
+        path: of the JSON file.
+        time: when, UTC.
+        drifted: the verdict.
+        text: the verdict in words.
+        columns: rows with ``column``, ``distance`` and ``threshold``.
+        page: Evidently's page; ``None`` where there is none.
+        content: the whole file.
+    """
+
+    path: Path
+    time: datetime
+    drifted: bool
+    text: str
+    columns: tuple[Mapping[str, Any], ...]
+    page: Path | None
+    content: Mapping[str, Any]
+
+    @property
+    def worst(self) -> float | None:
+        """Largest distance of a column in units of its threshold: above 1 it has drifted."""
+        ratios = [row["distance"] / row["threshold"] for row in self.columns if row["threshold"]]
+        return max(ratios, default=None)
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened: a drift event, a retraining run, a promotion."""
+
+    time: datetime
+    kind: str
+    text: str
+
+
+def find_verdicts(workspace: Path) -> list[Verdict]:
+    """All verdicts below the workspace, by time."""
+    found = (_verdict(path) for path in _files(workspace, ".json"))
+    return sorted((verdict for verdict in found if verdict is not None), key=lambda verdict: verdict.time)
+
+
+def find_events(workspace: Path) -> list[Event]:
+    """All events below the workspace, by time."""
+    events = []
+    for path in _files(workspace, ".jsonl"):
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError):
+            continue
+        events += [event for event in (_event(line) for line in lines) if event is not None]
+    return sorted(events, key=lambda event: event.time)
+
+
+def stamp(workspace: Path) -> tuple[int, int]:
+    """Changes whenever a file of monitoring is added or changed: number of files, and time of the last change."""
+    times = [path.stat().st_mtime_ns for suffix in (".json", ".jsonl") for path in _files(workspace, suffix)]
+    return len(times), max(times, default=0)
+
+
+def timeline(verdicts: Sequence[Verdict], events: Sequence[Event], *, title: str, limit: str) -> go.Figure:
+    """Worst distance of every window by time, its limit, and the events.
+
+    Args:
+        verdicts: by time.
+        events: by time; those of one day share a line.
+        title: of the vertical axis.
+        limit: name of the line from which on a window has drifted.
+    """
+    shown = [verdict for verdict in verdicts if verdict.worst is not None]
+    times = [verdict.time for verdict in shown]
+    heights = [verdict.worst for verdict in shown]
+    marker = {
+        "size": 9,
+        "color": [VERMILION if verdict.drifted else BLUE for verdict in shown],
+        "symbol": ["diamond" if verdict.drifted else "circle" for verdict in shown],
+    }
+    line = {"color": NEUTRAL, "width": 1.2}
+    figure = go.Figure(
+        go.Scatter(
+            x=times, y=heights, mode="lines+markers", marker=marker, line=line, showlegend=False,
+            hovertemplate="%{x|%Y-%m-%d %H:%M}: %{y:.2f}<extra></extra>",
+        )
+    )  # fmt: skip
+    figure.add_hline(y=1, line={"color": VERMILION, "width": 1.5, "dash": "dash"}, annotation_text=limit)
+    for event in events:
+        figure.add_shape(
+            type="line", x0=event.time, x1=event.time, y0=0, y1=1, yref="paper",
+            line={"color": "#009E73", "width": 1.5, "dash": "dot"},
+        )  # fmt: skip
+        figure.add_annotation(
+            x=event.time, y=1, yref="paper", text=_escaped(event.kind), showarrow=False, textangle=-90, xanchor="right",
+            yanchor="top", font={"size": 11},
+        )  # fmt: skip
+    figure.update_layout(
+        height=320,
+        margin={"l": 50, "r": 10, "t": 20, "b": 30},
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+    )
+    figure.update_yaxes(title={"text": title, "standoff": 6}, rangemode="tozero", zeroline=False)
+    return figure
+
+
+def _files(workspace: Path, suffix: str) -> list[Path]:
+    """Files of one kind below the folders, sorted, no more than are looked at; links are not followed."""
+    found: list[Path] = []
+    for name in FOLDERS:
+        folder = workspace / name
+        if folder.is_dir():
+            found += [path for path in folder.rglob(f"*{suffix}") if path.is_file() and not path.is_symlink()]
+    small = (path for path in sorted(set(found)) if path.stat().st_size <= LARGEST)
+    return [path for _number, path in zip(range(MOST_FILES), small, strict=False)]
+
+
+def _verdict(path: Path) -> Verdict | None:
+    try:
+        content = json.loads(path.read_bytes())
+        status = path.stat()
+    except (OSError, ValueError):
+        return None
+    if not isinstance(content, dict) or not isinstance(content.get("drifted"), bool):
+        return None
+    pages = (path.with_suffix(".html"), path.with_name("drift.html"))
+    return Verdict(
+        path=path,
+        time=_time(content) or _dated(path) or datetime.fromtimestamp(status.st_mtime, UTC),
+        drifted=content["drifted"],
+        text=str(content.get("verdict", "")),
+        columns=tuple(_columns(content.get("columns"))),
+        page=next((page for page in pages if page.is_file()), None),
+        content=content,
+    )
+
+
+def _columns(rows: Any) -> Iterable[Mapping[str, Any]]:  # noqa: ANN401 - any JSON value
+    for row in rows if isinstance(rows, list) else ():
+        if isinstance(row, dict) and all(isinstance(row.get(key), (int, float)) for key in ("distance", "threshold")):
+            yield row
+
+
+def _event(line: str) -> Event | None:
+    try:
+        content = json.loads(line)
+    except ValueError:
+        return None
+    if not isinstance(content, dict):
+        return None
+    time, kind = _time(content), next((str(content[key]) for key in KIND_KEYS if key in content), "")
+    if time is None or not kind:
+        return None
+    rest = {key: value for key, value in content.items() if key not in (*TIME_KEYS, *KIND_KEYS)}
+    return Event(time, kind, ", ".join(f"{key} {value}" for key, value in rest.items()))
+
+
+def _time(content: Mapping[str, Any]) -> datetime | None:
+    for key in TIME_KEYS:
+        value = content.get(key)
+        try:
+            if isinstance(value, str):
+                found = datetime.fromisoformat(value)
+            elif isinstance(value, (int, float)) and value > 1e9:
+                found = datetime.fromtimestamp(value, UTC)
+            else:
+                continue
+        except (ValueError, OverflowError, OSError):
+            continue
+        return found if found.tzinfo else found.replace(tzinfo=UTC)
+    return None
+
+
+def _dated(path: Path) -> datetime | None:
+    """Time in the name of the file or of its folders, the innermost that has one."""
+    for part in reversed(path.parts[-4:]):
+        if match := _DATE.search(part):
+            year, month, day, hour, minute, second = (int(value or 0) for value in match.groups())
+            try:
+                return datetime(year, month, day, hour, minute, second, tzinfo=UTC)
+            except ValueError:
+                continue
+    return None
+
+
+def _escaped(text: str) -> str:
+    return html.escape(text[:40])

@@ -1,0 +1,110 @@
+"""The nine views of a part, laid over each other in the browser (``assets/views.js``)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import streamlit as st
+
+from dashboards import figures, shell
+from dashboards.text import _
+from gsclip.errors import GsclipError
+from gsclip.views.cameras import camera_angles
+
+ASSETS = Path(__file__).parent / "assets"
+_component = st.components.v2.component(
+    "gsclip_views",
+    css=(ASSETS / "views.css").read_text(encoding="utf-8"),
+    js=(ASSETS / "views.js").read_text(encoding="utf-8"),
+)
+
+
+def views_panel(
+    rendered: np.ndarray,
+    depth: np.ndarray,
+    foreground: np.ndarray,
+    maps: np.ndarray,
+    probabilities: np.ndarray,
+    *,
+    limits: figures.Range,
+    cameras: str,
+    truth: np.ndarray | None = None,
+    key: str = "views",
+) -> None:
+    """Draw the views; arrays as in :class:`dashboards.data.Inspection`.
+
+    Args:
+        rendered: (v, h, w) uint8.
+        depth: (v, h, w) uint16.
+        foreground: (v, h, w) bool.
+        maps: (v, h, w) anomaly maps.
+        probabilities: (v,) probability of a defect in each view.
+        limits: scores at the ends of the colour scale.
+        cameras: arrangement of the cameras, for their names.
+        truth: (v, h, w) bool ground truth; ``None`` where it is unknown.
+        key: of the component.
+    """
+    _component(
+        key=key,
+        data={
+            **panel_data(rendered, depth, foreground, maps, probabilities, limits=limits, cameras=cameras, truth=truth),
+            "background": shell.behind_pictures(),
+        },
+    )
+
+
+def panel_data(
+    rendered: np.ndarray,
+    depth: np.ndarray,
+    foreground: np.ndarray,
+    maps: np.ndarray,
+    probabilities: np.ndarray,
+    *,
+    limits: figures.Range,
+    cameras: str,
+    truth: np.ndarray | None = None,
+) -> dict[str, Any]:
+    """What the browser gets: names, probabilities and layers of the views, and the words around them."""
+    names = view_names(cameras, len(rendered))
+    return {
+        "views": [
+            {
+                "name": names[view],
+                "probability": float(probabilities[view]),
+                "layers": figures.view_layers(
+                    rendered[view],
+                    depth[view],
+                    foreground[view],
+                    maps[view],
+                    limits=limits,
+                    truth=None if truth is None else truth[view],
+                ),
+            }
+            for view in range(len(rendered))
+        ],
+        "limits": list(limits),
+        "text": {
+            "both": _("Both"),
+            "rendered": _("Rendered"),
+            "depth": _("Depth"),
+            "layers": _("Images"),
+            "opacity": _("Map opacity"),
+            "blink": _("Blink (B)"),
+            "outline": _("Outline of the defect"),
+            "probability": _("Probability of a defect in this view, 0 to 1"),
+            "scale": _("Point score, 0 to 1"),
+            "enlarge": _("Click to enlarge"),
+        },
+    }
+
+
+def view_names(cameras: str, count: int) -> list[str]:
+    """The camera's angles where the run states its cameras, else numbers."""
+    try:
+        angles = camera_angles(cameras, count)
+    except GsclipError:
+        return [_("View {number}").format(number=view + 1) for view in range(count)]
+    form = _("View {number}: {x:.0f}° about x, {y:.0f}° about y")
+    return [form.format(number=view + 1, x=x, y=y) for view, (x, y) in enumerate(angles)]
