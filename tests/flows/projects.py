@@ -57,7 +57,8 @@ def make_toy(folder, quality=0.3):
     (folder / "data" / "raw" / "noise.txt").write_text("0\n")
     git(folder, "init", "--quiet", "--initial-branch", "main")
     call(folder, "dvc", "init", "--quiet")
-    shutil.copy(ROOT / ".dvc" / "config", folder / ".dvc" / "config")
+    for name in ("config", ".gitignore"):
+        shutil.copy(ROOT / ".dvc" / name, folder / ".dvc" / name)
     call(folder, "dvc", "add", "--quiet", "data/raw/noise.txt")
     call(folder, "dvc", "push", "--quiet")
     set_quality(folder, quality)

@@ -123,7 +123,7 @@ def test_a_schedule_fires_and_the_first_model_becomes_the_champion(worker, clien
     run = ended(client, started[0].id)
     assert run.auto_scheduled
     assert run.state.is_completed(), run.state.message
-    assert deployment.concurrency_limit == 1 or deployment.global_concurrency_limit.limit == 1
+    assert deployment.global_concurrency_limit.limit == 1
     assert [schedule.schedule.timezone for schedule in deployment.schedules] == ["Europe/Berlin"]
 
     found = read_registry(project)
