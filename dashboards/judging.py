@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import pandas as pd
@@ -27,7 +28,7 @@ class Part:
         object_score: its score.
         threshold: in effect; ``None`` for none.
         label: its label; empty where it has none.
-        content: of the file of an uploaded scan, which is kept with the mark.
+        content: gives the file of an uploaded scan, which is kept with the mark; ``None`` for a sample of a run.
         file_name: of the uploaded scan.
     """
 
@@ -37,7 +38,7 @@ class Part:
     object_score: float
     threshold: float | None
     label: str = ""
-    content: bytes | None = None
+    content: Callable[[], bytes] | None = None
     file_name: str = ""
 
     @property
@@ -147,7 +148,7 @@ def _save(
     store: Marks, part: Part, verdict: str, kind: str, note: str, author: str, category: str | None = None
 ) -> None:
     try:
-        scan = "" if part.content is None else store.keep_scan(part.file_name, part.content)
+        scan = "" if part.content is None else store.keep_scan(part.file_name, part.content())
         store.add(
             Mark.model_validate(
                 {

@@ -18,8 +18,10 @@ from dashboards import data
 from gsclip.errors import GsclipError, InputError, one_line, unexpected
 
 if TYPE_CHECKING:
-    from gsclip.commands import ScoredScan
+    from gsclip.data.sample import Sample
     from gsclip.detector import Detector
+    from gsclip.scores.prediction import Prediction
+    from gsclip.views.views import Views
 
 MAX_MEGABYTES = 200  # of all files together; as server.maxUploadSize
 MAX_FILES = 4  # a scan and what belongs to it: a camera, colours
@@ -48,7 +50,9 @@ class Result:
         threshold: of the model; ``None`` for none.
         point_threshold: of the model; ``None`` for none.
         ply: cloud coloured by score.
-        scored: everything, for the report of the part.
+        sample: the part, for its report.
+        views: its views.
+        prediction: its scores.
     """
 
     name: str
@@ -59,7 +63,9 @@ class Result:
     threshold: float | None
     point_threshold: float | None
     ply: bytes
-    scored: ScoredScan
+    sample: Sample
+    views: Views
+    prediction: Prediction
 
 
 def check(uploads: Sequence[Upload]) -> None:
@@ -152,7 +158,9 @@ def _score(folder: Path, paths: list[Path], model: Path, begin: Callable[[str], 
         threshold=config.threshold,
         point_threshold=config.point_threshold,
         ply=(folder / "result.ply").read_bytes(),
-        scored=scored,
+        sample=sample,
+        views=views,
+        prediction=prediction,
     )
 
 

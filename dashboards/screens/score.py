@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 import streamlit as st
@@ -39,20 +40,19 @@ def main() -> None:
         show(result, files)
 
 
-def choose_files() -> list[uploads.Upload]:
-    """The uploaded files."""
-    chosen = st.file_uploader(
+def choose_files() -> list[Any]:
+    """The uploaded files, as Streamlit holds them: each reading of their bytes is a copy."""
+    return st.file_uploader(
         _("Scan, and files that belong to it; {limit} MB at most").format(limit=uploads.MAX_MEGABYTES),
         accept_multiple_files=True,
         max_upload_size=uploads.MAX_MEGABYTES,
         key="upload",
     )
-    return [uploads.Upload(file.name, file.getvalue()) for file in chosen]
 
 
-def scored(files: list[uploads.Upload]) -> uploads.Result | None:
+def scored(files: list[Any]) -> uploads.Result | None:
     """The result for these files: that of before, or a new one under progress; ``None`` where they cannot be used."""
-    key = tuple((file.name, len(file.content), hash(file.content)) for file in files)
+    key = tuple(file.file_id for file in files)
     kept = st.session_state.get("result")
     if kept is not None and kept[0] == key:
         if isinstance(kept[1], uploads.Result):
@@ -75,7 +75,9 @@ def scored(files: list[uploads.Upload]) -> uploads.Result | None:
 
     outcome: uploads.Result | str
     try:
-        outcome = uploads.score_upload(files, data.workspace() / data.MODEL_FOLDER, begin)
+        outcome = uploads.score_upload(
+            [uploads.Upload(file.name, file.getvalue()) for file in files], data.workspace() / data.MODEL_FOLDER, begin
+        )
     except GsclipError as error:
         outcome = shell.plain(error)
     finally:
@@ -87,7 +89,7 @@ def scored(files: list[uploads.Upload]) -> uploads.Result | None:
     return None
 
 
-def show(result: uploads.Result, files: list[uploads.Upload]) -> None:
+def show(result: uploads.Result, files: list[Any]) -> None:
     """The part from all sides, what was decided, and the downloads."""
     chosen = shell.recall("threshold")
     threshold = result.threshold if chosen is None else chosen
@@ -107,7 +109,7 @@ def show(result: uploads.Result, files: list[uploads.Upload]) -> None:
                 category="",
                 object_score=score,
                 threshold=threshold,
-                content=scan.content,
+                content=scan.getvalue,
                 file_name=scan.name,
             ),
             [],
@@ -136,12 +138,12 @@ def show_facts(result: uploads.Result) -> None:
     points = f"{int(result.facts['points']):,}"
     if thinned := result.facts["thinned_to"]:
         points += _(" (scored: {count:,})").format(count=int(thinned))
-    sides = np.ptp(result.scored.sample.points, axis=0)
+    sides = np.ptp(result.sample.points, axis=0)
     facts = {
         _("Scan"): str(result.facts["scan"]),
         _("Points of the part"): points,
         _("Extent x × y × z, scan's unit"): " × ".join(f"{side:.3g}" for side in sides),
-        _("Top point score"): shell.number(float(result.scored.prediction.point_scores.max())),
+        _("Top point score"): shell.number(float(result.prediction.point_scores.max())),
         _("Time, seconds"): f"{result.facts['seconds']['total']:.1f}",
     }
     for column, (label, value) in zip(st.columns([1.6, 1.6, 2, 1.2, 1]), facts.items(), strict=True):
@@ -154,12 +156,11 @@ def downloads(result: uploads.Result, threshold: float | None) -> None:
     from gsclip.report.part import part_html, part_pdf, part_report
 
     when = st.session_state["result"][2]
-    scored_scan = result.scored
     report = part_report(
         result.facts,
-        scored_scan.sample,
-        scored_scan.views,
-        scored_scan.prediction,
+        result.sample,
+        result.views,
+        result.prediction,
         threshold=threshold,
         score_range=result.score_range,
         scored_at=f"{when:%Y-%m-%d %H:%M} UTC",

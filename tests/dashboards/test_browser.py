@@ -234,7 +234,7 @@ def test_maps_over_the_views_fade_and_blink_without_the_server(page, server):
 def test_counts_follow_the_slider(page, server):
     show(page, server, "threshold")
     before = tiles(page)
-    thumb = page.locator(".st-key-threshold_slider [role=slider]")
+    thumb = page.locator(".st-key-threshold_slider input[type=range]")
     thumb.focus()
     page.keyboard.press("End")
     page.wait_for_url("**threshold=**")
