@@ -266,7 +266,7 @@ def organised_scan():
     scan = np.dstack([(columns - 30) * 0.002, (rows - 30) * 0.002, depth]).astype(np.float32)
     scan[:2] = 0
     buffer = io.BytesIO()
-    tifffile.imwrite(buffer, scan)
+    tifffile.imwrite(buffer, scan, photometric="rgb")
     return buffer.getvalue()
 
 
@@ -301,6 +301,7 @@ def test_a_mark_is_found_after_a_restart(page, server):
     page.get_by_label("Your name").fill("Ada")
     page.get_by_role("button", name="Save mark").click()
     page.wait_for_selector(".st-key-withdraw")
+    page.goto("about:blank")  # a page whose server goes away complains
     server.stop()
     server.start()
     show(page, server, "sample?sample=ball/test/dent/003")
