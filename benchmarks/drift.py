@@ -158,7 +158,7 @@ def score_batch(scans: Mapping[str, np.ndarray], model: Path, monitoring: Path) 
         for name, points in scans.items():
             paths.append(Path(scratch) / f"{name}.tiff")
             tifffile.imwrite(paths[-1], np.nan_to_num(points), photometric="rgb")
-        score_files(paths, model, Path(scratch) / "results", monitoring)
+        score_files(paths, model, Path(scratch) / "results", monitoring=monitoring)
 
 
 def windows(monitoring: Path, size: int) -> list[LogWindow]:

@@ -44,7 +44,8 @@ def test_every_family_gives_a_valid_scan_with_every_defect_in_turn(number):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_marks_a_small_share_of_the_part(kind):
-    able = [family for family in FAMILIES if kind in kinds(family)]
+    # Of those that are put together anew, of more weight, not every part can have every kind.
+    able = [name for name, family in FAMILIES.items() if family.weight == 1 and kind in kinds(name)]
     for index, family in enumerate(able[:: len(able) // 2][:2]):
         scan = generate_scan(family, index, kind, 2, grid=GRID)
         # Of the pixels of the part; of its points alone it is somewhat more.
