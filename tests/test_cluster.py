@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from distributed import Client
 
 from gsclip import cluster
 from gsclip.cluster import cluster_map
@@ -41,6 +42,7 @@ pytestmark = [
 ]
 
 ROOT = Path(__file__).parents[1]
+START = 300  # seconds, where the machine has much else to do
 NAMES = ("castle_nut/test/good/000", "castle_nut/test/good/001", "elbow/test/good/000")
 
 
@@ -66,7 +68,7 @@ def scheduler(folder):
     """Give the address of a fresh scheduler without workers."""
     place = folder / "scheduler.json"
     with dask("scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", str(place)):
-        end = time.monotonic() + 30
+        end = time.monotonic() + START
         while not place.is_file() or not place.read_text():
             assert time.monotonic() < end
             time.sleep(0.05)
@@ -76,13 +78,15 @@ def scheduler(folder):
 def workers(address, number=2, threads=1):
     return dask(
         "worker", address, "--host", "127.0.0.1", "--nworkers", str(number), "--nthreads", str(threads),
-        "--no-dashboard", "--death-timeout", "30",
+        "--no-dashboard", "--death-timeout", str(START),
     )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory):
     with scheduler(tmp_path_factory.mktemp("scheduler")) as place, workers(place):
+        with Client(place, timeout=START, set_as_default=False) as client:
+            client.wait_for_workers(2, timeout=START)
         yield place
 
 
