@@ -68,7 +68,7 @@ comparison: setup ## table of the model against what is simpler, 3 seeds; params
 	@dvc repro experiments/dvc.yaml:comparison
 	@cat outputs/experiments/comparison.md
 
-backbone: setup ## train the embedded backbone anew (over two hours on 2 cores); its weights are in git
+backbone: setup ## train the embedded backbone anew (about four hours on 2 cores); its weights are in git
 	@python -m gsclip.pretraining.backbone
 
 lock: setup ## renew requirements.lock after a change of pyproject.toml (LOCK_ARGS=--upgrade for newer versions)
