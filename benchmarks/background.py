@@ -19,11 +19,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from benchmarks.shared import write_results
 from gsclip.data.background import Background, remove_background
 from gsclip.data.datasets import DATASETS, listing
 from gsclip.data.sample import Scan
 from gsclip.errors import InputError
-from gsclip.storage import write_json, write_text
 
 LAYOUTS = ("mvtec_3d_ad", "eyecandies")
 LIMIT = 0.005  # of all defect points: the share that may be lost
@@ -165,8 +165,7 @@ def main() -> None:
     results = {"summary": {name: summary(members) for name, members in groups.items()}, "scans": rows}
     print(page(results))
     if arguments.output is not None:
-        write_json(arguments.output.with_suffix(".json"), results)
-        write_text(arguments.output.with_suffix(".md"), page(results))
+        write_results(arguments.output, results, page(results))
     sys.exit(int(results["summary"]["all"]["lost_share"] > LIMIT))
 
 

@@ -23,10 +23,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.shared import write_results
 from benchmarks.speed import machine
 from benchmarks.speed.common import ROOT, Settings
 from benchmarks.speed.page import compare, page
-from gsclip.storage import write_json, write_text
+from gsclip.storage import write_json
 
 # Module and function of each group of rows; the last one takes minutes, and is measured when it is asked for.
 FULL_SIZE = "full-size"
@@ -120,8 +121,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     text = page(results)
     print(text)
     given.output.parent.mkdir(parents=True, exist_ok=True)
-    write_json(given.output.with_suffix(".json"), results)
-    write_text(given.output.with_suffix(".md"), text)
+    write_results(given.output, results, text)
     sys.exit(int(bool(results["failed"])))
 
 

@@ -22,16 +22,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.full_size import ROOT, machine
+from benchmarks.full_size import machine
+from benchmarks.shared import save_untrained, write_results
 from gsclip.commands import score_files
 from gsclip.data.procedural.families import FAMILIES
 from gsclip.data.scan_files import read_cloud_file
-from gsclip.detector import Detector, DetectorConfig
-from gsclip.features.backbone import load_backbone
-from gsclip.params import load_params
-from gsclip.prompts.geometry_prompts import build_prompts
-from gsclip.storage import write_json, write_text
-from gsclip.streams.streams import build_streams
 
 FAMILY = "castle_nut"
 CELLS = 128  # along each side of the box about a generated part, to find those with a piece of its surface
@@ -94,23 +89,6 @@ def write_cloud(path: Path, points: np.ndarray) -> None:
         header = "VERSION 0.7\nFIELDS x y z\nSIZE 4 4 4\nTYPE F F F\nCOUNT 1 1 1\n"
         header += f"WIDTH {count}\nHEIGHT 1\nVIEWPOINT 0 0 0 1 0 0 0\nPOINTS {count}\nDATA binary\n"
     path.write_bytes(header.encode("ascii") + content)
-
-
-def save_untrained(folder: Path) -> None:
-    """Write a detector with the repository's parameters and random prompts and streams."""
-    params = load_params(ROOT / "params.yaml")
-    torch.manual_seed(0)
-    backbone = load_backbone(*params.features.backbone_arguments)
-    config = DetectorConfig(
-        scan=params.prepare.scan,
-        render=params.render,
-        features=params.features,
-        stage1=params.stage1,
-        stage2=params.stage2,
-        predict=params.predict,
-    )
-    streams = build_streams(backbone, params.stage2) if params.stage2.depth_stream else (None, None)
-    Detector(config, backbone, build_prompts(backbone, params.stage1), *streams).save(folder)
 
 
 def score(cloud: Path, model: Path, work: Path) -> dict[str, Any]:
@@ -212,8 +190,7 @@ def main() -> None:
     )
     print(page(results))
     if arguments.output is not None:
-        write_json(arguments.output.with_suffix(".json"), results)
-        write_text(arguments.output.with_suffix(".md"), page(results))
+        write_results(arguments.output, results, page(results))
     sys.exit(int(not results["complete"]))
 
 

@@ -28,12 +28,13 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.full_size import ROOT, machine
+from benchmarks.shared import write_results
 from gsclip.data.sample import Sample
 from gsclip.metrics.sample_scores import sample_scores
 from gsclip.metrics.table import evaluate_samples
 from gsclip.report.curves import write_curves
 from gsclip.scores.prediction import Prediction
-from gsclip.storage import write_csv, write_json, write_pack, write_text
+from gsclip.storage import write_csv, write_json, write_pack
 from gsclip.views.renderer import render_views
 
 LIMITS = {"first page": 2.0, "change of page": 1.0, "change of sample": 1.0}
@@ -221,8 +222,7 @@ def main() -> None:
             "limits": LIMITS,
             **measure(root, arguments.repeats),
         }
-    write_json(arguments.output.with_suffix(".json"), result)
-    write_text(arguments.output.with_suffix(".md"), as_markdown(result))
+    write_results(arguments.output, result, as_markdown(result))
     print(as_markdown(result))
 
 

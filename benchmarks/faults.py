@@ -32,25 +32,14 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-import yaml
 from flows.serve import Service, environment, start_server
 
+from benchmarks.shared import write_results
+from benchmarks.tiny import shrink
 from gsclip.promotion.registry import git, read_registry
-from gsclip.storage import sha256, write_json, write_text
+from gsclip.storage import sha256
 
 ROOT = Path(__file__).parents[1]
-TINY = {
-    "prepare": {"auxiliary_categories": ["castle_nut"], "test_categories": ["elbow", "ring_cake"],
-                "auxiliary_samples": 4, "calibration_samples": 4, "test_samples": 4},
-    "render": {"views": 2},
-    "features": {"cloud_points": 512},
-    "stage1": {"epochs": 2},
-    "stage2": {"epochs": 1},
-    "evaluate": {"bootstrap_repeats": 50},
-    "gate": {"timed_samples": 0},
-    "experiments": {"seeds": [0], "one_vs_rest": ["castle_nut"]},
-    "report": {"gallery": 1},
-}  # fmt: skip
 SECRET = "s3cr3t-v4lue-of-the-plant"  # noqa: S105 - looked for in logs, where it must not be
 
 
@@ -140,10 +129,7 @@ def make_project(kind: str, folder: Path) -> None:
         make_toy(folder)
         return
     git("clone", "--quiet", ROOT, folder)
-    params = yaml.safe_load((folder / "params.yaml").read_text())
-    for group, values in TINY.items():
-        params[group].update(values)
-    (folder / "params.yaml").write_text(yaml.safe_dump(params))
+    shrink(folder / "params.yaml", {"gate": {"timed_samples": 0}})
     git("rm", "--quiet", "dvc.lock", cwd=folder)
     git("commit", "--quiet", "--all", "--message", "tiny", cwd=folder)
 
@@ -454,8 +440,7 @@ def main() -> int:
             result["faults"][name] = FAULTS[name](made)
             print(f"{name}: {result['faults'][name]}", flush=True)
     if options.output:
-        write_json(options.output.with_suffix(".json"), result)
-        write_text(options.output.with_suffix(".md"), markdown(result))
+        write_results(options.output, result, markdown(result))
     rows = [*(row["identical"] for row in result["kills"]), *(row["recovered"] for row in result["faults"].values())]
     return 0 if all(row is not False for row in rows) else 1
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import resource
 import subprocess
 import sys
@@ -25,6 +24,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from benchmarks.shared import processor, write_results
 from gsclip.data.preparing import prepare_dataset
 from gsclip.data.scan_files import read_scan
 from gsclip.detector import Detector, DetectorConfig
@@ -34,7 +34,6 @@ from gsclip.features.packing import write_features
 from gsclip.packs import PackFolders
 from gsclip.params import Params, load_params
 from gsclip.prompts.geometry_prompts import build_prompts, load_prompts
-from gsclip.storage import write_json, write_text
 from gsclip.streams.streams import build_streams, load_streams
 from gsclip.training.fit import Places, TrainingSet, fit_stage1, fit_stage2
 from gsclip.views.packing import write_views
@@ -104,14 +103,7 @@ def stage2(params: Params, work: Path) -> dict[str, Any]:
 def score(params: Params, work: Path, scan: Path) -> dict[str, Any]:
     """Score one scan."""
     backbone = _backbone(params)
-    config = DetectorConfig(
-        scan=params.prepare.scan,
-        render=params.render,
-        features=params.features,
-        stage1=params.stage1,
-        stage2=params.stage2,
-        predict=params.predict,
-    )
+    config = DetectorConfig.of(params)
     prompts = load_prompts(work / "stage1", backbone, params.stage1)
     detector = Detector(config, backbone, prompts, *load_streams(work / "stage2", backbone, params.stage2))
     start = time.perf_counter()
@@ -167,8 +159,7 @@ def main() -> None:
             output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
             results[name] = json.loads(output.splitlines()[-1])
             print(name, results[name], flush=True)
-    write_json(arguments.output.with_suffix(".json"), results)
-    write_text(arguments.output.with_suffix(".md"), _page(results))
+    write_results(arguments.output, results, _page(results))
 
 
 def _page(results: dict[str, Any]) -> str:
@@ -240,10 +231,7 @@ def _places(work: Path, stage: str) -> Places:
 
 def machine() -> str:
     """Processor, cores that may be used, and version of torch, in one line."""
-    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    name = names[0] if names else platform.processor()
-    return f"{name}, {len(os.sched_getaffinity(0))} cores, torch {torch.__version__}"
+    return f"{processor()}, {len(os.sched_getaffinity(0))} cores, torch {torch.__version__}"
 
 
 if __name__ == "__main__":

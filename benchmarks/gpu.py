@@ -26,6 +26,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.shared import write_results
 from benchmarks.speed import machine
 from benchmarks.speed.common import ROOT
 from gsclip.axes import ABNORMAL
@@ -39,7 +40,6 @@ from gsclip.prompts.geometry_prompts import GeometryAwarePrompts, build_prompts
 from gsclip.prompts.grouping import Grouping, group_points, stack_groupings
 from gsclip.scores.back_projection import back_project
 from gsclip.scores.similarity import class_logits, enlarge_maps, patch_maps
-from gsclip.storage import write_json, write_text
 from gsclip.streams.refinement import SynergisticRefinement
 from gsclip.streams.streams import build_streams
 from gsclip.training.batches import Batch
@@ -356,8 +356,7 @@ def main(arguments: list[str] | None = None) -> None:
     }
     print(page(results))
     given.output.parent.mkdir(parents=True, exist_ok=True)
-    write_json(given.output.with_suffix(".json"), results)
-    write_text(given.output.with_suffix(".md"), page(results))
+    write_results(given.output, results, page(results))
 
 
 def _wait(device: torch.device) -> None:

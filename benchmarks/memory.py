@@ -17,11 +17,10 @@ from typing import Any
 
 import pandas as pd
 
-from benchmarks.big_cloud import save_untrained
 from benchmarks.full_size import machine
 from benchmarks.measured import INDEX, replicate
 from benchmarks.scaling import measure_step
-from gsclip.storage import write_json, write_text
+from benchmarks.shared import save_untrained, write_results
 
 STEPS = ("predict", "evaluate")
 TARGET = 1.1
@@ -86,8 +85,7 @@ def main() -> None:
     results["met"] = results["ratio"] <= TARGET
     print(page(results))
     if arguments.output is not None:
-        write_json(arguments.output.with_suffix(".json"), results)
-        write_text(arguments.output.with_suffix(".md"), page(results))
+        write_results(arguments.output, results, page(results))
     sys.exit(int(not results["met"]))
 
 

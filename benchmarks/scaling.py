@@ -21,9 +21,9 @@ from typing import Any
 
 import pandas as pd
 
-from benchmarks.big_cloud import save_untrained
 from benchmarks.full_size import ROOT, machine
 from benchmarks.measured import INDEX, bytes_in, folders_in, measure, replicate
+from benchmarks.shared import save_untrained, write_results
 from gsclip.data.preparing import prepare_dataset
 from gsclip.data.sample import Sample
 from gsclip.detector import Detector
@@ -35,7 +35,7 @@ from gsclip.monitoring.rows import SAMPLES_FILE, samples_table
 from gsclip.params import Params, load_params
 from gsclip.predicting import write_predictions
 from gsclip.scores.prediction import Prediction
-from gsclip.storage import Pack, write_csv, write_json, write_text
+from gsclip.storage import Pack, write_csv, write_json
 from gsclip.views.packing import write_views
 
 CATEGORY, AUXILIARY = "elbow", "castle_nut"
@@ -218,8 +218,7 @@ def main() -> None:
     results["cluster"] = cluster(results)
     print(page(results))
     if arguments.output is not None:
-        write_json(arguments.output.with_suffix(".json"), results)
-        write_text(arguments.output.with_suffix(".md"), page(results))
+        write_results(arguments.output, results, page(results))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ Of an earlier revision git has metrics and parameters; the scores of its samples
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,17 +15,15 @@ import pandas as pd
 import streamlit as st
 import yaml
 
+from dashboards.data import METRICS_FILE, SAMPLES_FILE
 from gsclip.errors import InputError, one_line
+from gsclip.promotion.registry import NAME, parse_tags
 
 CURRENT = "current"
 RUNS_FOLDER = "runs"
-METRICS_FILE = "outputs/metrics.json"
-SAMPLES_FILE = "outputs/predictions/samples.csv"
 PARAMS_FILE = "params.yaml"
 PATIENCE = 20  # seconds for one call of git
 SHOWN_REVISIONS = 15
-CHAMPION = re.compile(r"^(?P<name>[^@#]+)#champion(?:#(?P<count>\d+))?$")
-VERSION = re.compile(r"^(?P<name>[^@#]+)@(?P<version>v[^@#]+)$")
 
 
 @dataclass(frozen=True)
@@ -164,18 +161,10 @@ def samples_at(workspace: str, commit: str) -> pd.DataFrame:
 
 
 def _tags(root: Path) -> tuple[str, dict[str, str]]:
-    """Commit of the champion by the tags of gto (the latest counts), and versions by commit."""
-    listed = _git(root, "for-each-ref", "--format=%(refname:strip=2)%1f%(*objectname)%1f%(objectname)", "refs/tags")
-    champions: dict[int, str] = {}
-    versions: dict[str, str] = {}
-    for line in (listed or "").splitlines():
-        name, peeled, own = [*line.split("\x1f"), "", ""][:3]
-        commit = peeled or own
-        if match := CHAMPION.match(name):
-            champions[int(match["count"] or 0)] = commit
-        elif VERSION.match(name):
-            versions[commit] = name
-    return (champions[max(champions)] if champions else ""), versions
+    """Commit of the champion, empty for none, and versions by commit, as the registry has them."""
+    registry = parse_tags((_git(root, "show-ref", "--tags", "--dereference") or "").splitlines())
+    versions = {member.commit: f"{NAME}@{member.version}" for member in registry.versions}
+    return (registry.champion.commit if registry.champion else ""), versions
 
 
 @st.cache_data(max_entries=64, show_spinner=False)

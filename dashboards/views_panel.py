@@ -46,29 +46,8 @@ def views_panel(
         truth: (v, h, w) bool ground truth; ``None`` where it is unknown.
         key: of the component.
     """
-    _component(
-        key=key,
-        data={
-            **panel_data(rendered, depth, foreground, maps, probabilities, limits=limits, cameras=cameras, truth=truth),
-            "background": shell.behind_pictures(),
-        },
-    )
-
-
-def panel_data(
-    rendered: np.ndarray,
-    depth: np.ndarray,
-    foreground: np.ndarray,
-    maps: np.ndarray,
-    probabilities: np.ndarray,
-    *,
-    limits: figures.Range,
-    cameras: str,
-    truth: np.ndarray | None = None,
-) -> dict[str, Any]:
-    """What the browser gets: names, probabilities and layers of the views, and the words around them."""
     names = view_names(cameras, len(rendered))
-    return {
+    content: dict[str, Any] = {
         "views": [
             {
                 "name": names[view],
@@ -97,7 +76,9 @@ def panel_data(
             "scale": _("Point score, 0 to 1"),
             "enlarge": _("Click to enlarge"),
         },
+        "background": shell.behind_pictures(),
     }
+    _component(key=key, data=content)
 
 
 def view_names(cameras: str, count: int) -> list[str]:

@@ -1,14 +1,12 @@
 """The log of one run for machines: a file of JSON lines, one event a line.
 
 Every line has ``time`` (UTC), ``run`` (its id) and ``event``; durations are in ``seconds`` and come from a clock that
-is never set. Lines are appended one write each.
+is never set. Secrets are masked.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
-import os
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -16,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.secrets import without_secrets
+from gsclip.run_log import RunLog
 
 
 class Journal:
@@ -26,20 +25,13 @@ class Journal:
     """
 
     def __init__(self, folder: Path, run: str) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self._run = run
         self._start = time.monotonic()
         self.path = folder / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{run[:8]}.jsonl"
+        self._log = RunLog(self.path, run, without_secrets)
 
     def write(self, event: str, **facts: Any) -> None:  # noqa: ANN401 - any JSON values
         """Append one event."""
-        line = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "run": self._run, "event": event, **facts}
-        text = without_secrets(json.dumps(line, default=str)) + "\n"
-        handle = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-        try:
-            os.write(handle, text.encode())
-        finally:
-            os.close(handle)
+        self._log.write(event, **facts)
 
     @contextlib.contextmanager
     def step(self, name: str) -> Iterator[dict[str, Any]]:

@@ -9,6 +9,7 @@ from torch import nn
 from gsclip.data.preparation import prepare_sample
 from gsclip.data.procedural.dataset import generate_scan
 from gsclip.features.encode import encode_views, rendered_tokens
+from gsclip.features.inference import InferenceEncoder
 from gsclip.packs import PackFolders
 from gsclip.prompts.grouping import group_points
 from gsclip.prompts.pointnet2 import SharedMLP
@@ -29,13 +30,10 @@ def training_data(folder, backbone, params, names=(GOOD, DAMAGED)):
         family, _, defect, _ = name.split("/")
         sample = prepare_sample(generate_scan(family, 0, None if defect == "good" else defect, 0, grid=(120, 120)))
         views = render_views(sample, image_size=params.render.image_size, cameras=params.render.cameras, views=VIEWS)
-        tokens = rendered_tokens(
-            backbone,
-            views,
-            encoding=features.rendered_encoding,
-            local_blocks=features.local_blocks,
-            local_layers=features.local_layers,
+        encoder = InferenceEncoder(
+            backbone, backbone.clip.visual, local_blocks=features.local_blocks, layers=features.local_layers
         )
+        tokens = rendered_tokens(encoder, views, features.rendered_encoding)
         records = (sample, views, tokens, group_points(sample.points, features.cloud_points))
         for path, record in zip(folders.paths(family), records, strict=True):
             with write_pack(path) as pack:

@@ -42,7 +42,7 @@ def backbone():
     return load_backbone()
 
 
-def quick_tokens(_backbone, views, **_):
+def quick_tokens(_encoder, views, _encoding):
     """Stand in for the backbone: tokens that depend on the views."""
     return ViewTokens((views.rendered[:, ::8, ::8] / 255).astype(np.float16))
 

@@ -6,9 +6,9 @@ import os
 import platform
 import subprocess
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
+from benchmarks.shared import processor
 from benchmarks.speed.common import ROOT
 
 LIBRARIES = ("torch", "numpy", "scipy", "open3d-cpu", "open_clip_torch", "peft", "h5py")
@@ -27,13 +27,6 @@ def describe(threads: int) -> dict[str, Any]:
         "libraries": {name: version(name) for name in LIBRARIES},
         "commit": commit(),
     }
-
-
-def processor() -> str:
-    """Name of the processor."""
-    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
 
 
 def commit() -> str:

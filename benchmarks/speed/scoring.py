@@ -11,6 +11,7 @@ import torch
 
 from benchmarks.naive.scoring import naive_scores
 from benchmarks.naive.views import naive_views
+from benchmarks.shared import untrained
 from benchmarks.speed.common import (
     MODEL,
     ROOT,
@@ -24,39 +25,13 @@ from benchmarks.speed.common import (
     where_time_goes,
 )
 from gsclip.data.sample import Scan
-from gsclip.detector import Detector, DetectorConfig
-from gsclip.features.backbone import load_backbone
+from gsclip.detector import Detector
 from gsclip.params import Params, PredictParams, load_params
-from gsclip.prompts.geometry_prompts import build_prompts
-from gsclip.streams.streams import build_streams
 
 EQUAL = 1e-4
 SECONDS, SPEED_UP, FAST_SPEED_UP = 1.0, 2.0, 6.0
 FULL, FAST = "full", "fast"
 PROFILE = "profile"  # name of the parameter in gsclip.params.PredictParams
-
-
-def untrained(params: Params) -> Detector:
-    """A detector with random prompts and streams; LoRA is made to count, as training would.
-
-    Time and memory do not depend on the values of weights.
-    """
-    torch.manual_seed(0)
-    backbone = load_backbone(*params.features.backbone_arguments)
-    config = DetectorConfig(
-        scan=params.prepare.scan,
-        render=params.render,
-        features=params.features,
-        stage1=params.stage1,
-        stage2=params.stage2,
-        predict=params.predict,
-    )
-    depth_stream, refinement = build_streams(backbone, params.stage2)
-    with torch.no_grad():
-        for name, parameter in depth_stream.named_parameters():
-            if "lora_B" in name:
-                parameter.normal_(std=0.01)
-    return Detector(config, backbone, build_prompts(backbone, params.stage1), depth_stream, refinement)
 
 
 def load_detector(settings: Settings) -> tuple[Detector, str]:

@@ -32,7 +32,9 @@ def measure(settings: Settings) -> Found:
         if given.is_dir():
             model = given
         else:
-            _save_untrained(model)
+            from benchmarks.shared import save_untrained
+
+            save_untrained(model)
         helps, starts, whole, inside = [], [], [], []
         first = 0 if settings.quick else 1  # what comes before fills the cache of the disk
         for repeat in range(first + settings.repeats):
@@ -102,11 +104,3 @@ def _imports(arguments: Sequence[str], most: int = 8) -> list[dict[str, Any]]:
         {"where": package, "calls": modules[package], "seconds": value, "share": value / total}
         for package, value in sorted(seconds.items(), key=lambda item: -item[1])[:most]
     ]
-
-
-def _save_untrained(folder: Path) -> None:
-    from benchmarks.speed.common import ROOT
-    from benchmarks.speed.scoring import untrained
-    from gsclip.params import load_params
-
-    untrained(load_params(ROOT / "params.yaml")).save(folder)

@@ -206,7 +206,8 @@ def score_files(
         detector.config = detector.config.model_copy(update={"threshold": chosen})
     rows: list[dict[str, Any]] = []
     extents: list[np.ndarray] = []
-    log = None if monitoring is None else BatchLog(monitoring / LOG_FOLDER, model_version(detector.config))
+    version = model_version(detector.config)
+    log = None if monitoring is None else BatchLog(monitoring / LOG_FOLDER, version)
     runs = RunLog(None if monitoring is None else monitoring / RUNS_FILE, None if log is None else log.batch)
 
     def score(name: str, path: Path) -> None:
@@ -218,7 +219,7 @@ def score_files(
             log.scored(path, scored.row)
         extents.append(np.ptp(scored.sample.points.astype(np.float64), axis=0))
 
-    with runs.timed("score", scans=len(scans), model=model_version(detector.config)) as found:
+    with runs.timed("score", scans=len(scans), model=version) as found:
         rejected = _for_each(scans, output, score, None if log is None else log.rejected)
         write_csv(output / SAMPLES_FILE, samples_table(rows))
         found |= {"scored": len(rows), "rejected": len(rejected)}

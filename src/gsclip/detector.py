@@ -29,12 +29,13 @@ from gsclip.data.preparation import prepare_sample
 from gsclip.data.sample import Sample, Scan
 from gsclip.errors import InputError, one_line
 from gsclip.features.backbone import Backbone, load_backbone
-from gsclip.features.encode import ViewTokens
-from gsclip.features.images import color_image, depth_images, rendered_images
+from gsclip.features.encode import ViewTokens, rendered_tokens
+from gsclip.features.images import color_image, depth_images
 from gsclip.features.inference import InferenceEncoder, bfloat16_is_fast
 from gsclip.features.types import VisualEncoder
 from gsclip.params import (
     FeaturesParams,
+    Params,
     PredictParams,
     Profile,
     RenderParams,
@@ -125,6 +126,19 @@ class DetectorConfig(BaseModel):
     trained_on: dict[str, Any] = {}
     origin: Origin | None = None
     files: dict[str, str] = {}
+
+    @classmethod
+    def of(cls, params: Params, **facts: Any) -> DetectorConfig:  # noqa: ANN401 - values of further fields
+        """Configuration of a detector as the pipeline's parameters describe it; ``facts`` are further fields."""
+        return cls(
+            scan=params.prepare.scan,
+            render=params.render,
+            features=params.features,
+            stage1=params.stage1,
+            stage2=params.stage2,
+            predict=params.predict,
+            **facts,
+        )
 
     def facts(self) -> dict[str, Any]:
         """What every table of results says about its model."""
@@ -223,8 +237,7 @@ class Detector:
 
     def encode(self, views: Views) -> ViewTokens:
         """Tokens of the rendered stream."""
-        images = rendered_images(views, self.config.features.rendered_encoding)
-        return ViewTokens(self._rendered_encoder()(images).to(torch.float16).numpy())
+        return rendered_tokens(self._rendered_encoder(), views, self.config.features.rendered_encoding)
 
     def group(self, sample: Sample) -> Grouping:
         """Cloud that PointNet++ sees, with its neighbourhoods."""

@@ -15,6 +15,7 @@ from gsclip.errors import InputError, one_line
 from gsclip.features.types import DepthEncoding, RenderedEncoding
 
 Profile: TypeAlias = Literal["full", "fast"]
+MapScore: TypeAlias = Literal["highest_point", "highest_patches"]  # see gsclip.scores.scoring.score_views
 
 PARAMS_FILE = "params.yaml"
 LONGEST_PROMPT = 70  # of the 77 tokens of CLIP's context; start, shape token, words and end take the others
@@ -148,7 +149,7 @@ class PredictParams(_Group):
 
     smoothing: float = Field(ge=0, description="sigma in pixels of the organised grid, or in point spacings")
     map_weight: float = Field(ge=0, le=1, description="share of the maps in the object score; the views have the rest")
-    map_score: Literal["highest_point", "highest_patches"] = Field(
+    map_score: MapScore = Field(
         "highest_point", description="what the maps give: the paper's highest point, or the views' highest patches"
     )
     rgb: bool = Field(description="the scan's colours as one more view, where it has them (multimodal scores)")

@@ -6,7 +6,7 @@ import contextlib
 import json
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,14 +20,17 @@ class RunLog:
     Args:
         path: the file; it need not exist. ``None``: nothing is written.
         run: identifier of the run; a random one by default.
+        mask: takes secrets out of a line.
     """
 
-    def __init__(self, path: Path | None, run: str | None = None) -> None:
+    def __init__(
+        self, path: Path | None, run: str | None = None, mask: Callable[[str], str] = lambda line: line
+    ) -> None:
         self.run = run or secrets.token_hex(8)
-        self._path = path
+        self._path, self._mask = path, mask
 
     def write(self, event: str, **fields: Any) -> None:  # noqa: ANN401 - any JSON value
-        """Add an event: ``time`` (UTC), ``run``, ``event`` and the fields. Give no secrets: they would stay.
+        """Add an event: ``time`` (UTC), ``run``, ``event`` and the fields. Secrets that are not masked would stay.
 
         Raises:
             OSError: the line could not be written.
@@ -35,7 +38,7 @@ class RunLog:
         if self._path is not None:
             now = datetime.now(UTC).isoformat(timespec="milliseconds")
             line = {"time": now, "run": self.run, "event": event, **fields}
-            append_line(self._path, json.dumps(plain(line), allow_nan=False))
+            append_line(self._path, self._mask(json.dumps(plain(line), allow_nan=False)))
 
     @contextlib.contextmanager
     def timed(self, event: str, **fields: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401

@@ -171,11 +171,8 @@ def plain(value: Any) -> Any:  # noqa: ANN401
 
 def sha256(path: str | Path) -> str:
     """Hexadecimal SHA-256 of a file."""
-    digest = hashlib.sha256()
     with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 # What lzf writes depends on memory that it does not initialise, not on the data alone.
@@ -247,9 +244,7 @@ class Pack(Generic[Record]):
 
     def read(self, name: str, fields: Sequence[str] | None = None) -> Record:
         """Read one record; with ``fields``, only those (the others become ``None``)."""
-        if name not in self._file:
-            raise InputError(self.path, f"holds no record {name!r}", "look at the names in the index")
-        group = self._file[name]
+        group = self._group(name)
         values: dict[str, Any] = {}
         for field in dataclasses.fields(self._record):  # type: ignore[arg-type]
             if fields is not None and field.name not in fields:
@@ -259,6 +254,11 @@ class Pack(Generic[Record]):
             else:
                 values[field.name] = _attribute(group.attrs.get(field.name))
         return self._record(**values)
+
+    def _group(self, name: str) -> h5py.Group:
+        if name not in self._file:
+            raise InputError(self.path, f"holds no record {name!r}", "look at the names in the index")
+        return self._file[name]
 
     def _array(self, data: h5py.Dataset) -> np.ndarray:
         """Values of a dataset; a large one that lies in one piece is mapped, and copied when written to."""
@@ -274,9 +274,7 @@ class Pack(Generic[Record]):
             InputError: when there is no such record.
             IndexError: when the array has no such element.
         """
-        if name not in self._file:
-            raise InputError(self.path, f"holds no record {name!r}", "look at the names in the index")
-        group = self._file[name]
+        group = self._group(name)
         if field not in group:
             return None
         if not 0 <= place < len(group[field]):
@@ -288,9 +286,7 @@ class Pack(Generic[Record]):
 
         Equal records have equal digests where the same code and libraries wrote them.
         """
-        if name not in self._file:
-            raise InputError(self.path, f"holds no record {name!r}", "look at the names in the index")
-        group, content = self._file[name], hashlib.sha256()
+        group, content = self._group(name), hashlib.sha256()
         for field in dataclasses.fields(self._record):  # type: ignore[arg-type]
             if field.name in group.attrs:
                 content.update(repr((field.name, _attribute(group.attrs[field.name]))).encode())

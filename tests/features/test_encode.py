@@ -6,11 +6,11 @@ from torch.nn import functional
 from gsclip.features.backbone import Backbone
 from gsclip.features.encode import encode_views, rendered_tokens
 from gsclip.features.images import rendered_images
+from gsclip.features.inference import InferenceEncoder
 from gsclip.features.value_attention import encode_images
 from gsclip.views.views import Views
 
 SIDE, PATCH = 32, 8
-OPTIONS = {"encoding": "grey", "local_blocks": 2, "local_layers": (4,)}
 
 
 @pytest.fixture(scope="module")
@@ -69,18 +69,23 @@ def test_views_do_not_mix(backbone):
         torch.testing.assert_close(encode(backbone, grey[view : view + 1])[0], together[view], rtol=0, atol=1e-5)
 
 
+def stored_tokens(backbone, views):
+    encoder = InferenceEncoder(backbone, backbone.clip.visual, local_blocks=2, layers=(4,))
+    return rendered_tokens(encoder, views, "grey").tokens
+
+
 def test_stored_tokens_are_those_of_the_rendered_images_rounded_and_the_same_each_time(backbone):
     views = make_views()
-    stored = rendered_tokens(backbone, views, **OPTIONS).tokens
+    stored = stored_tokens(backbone, views)
     assert stored.dtype == np.float16
     expected = encode(backbone, rendered_images(views, "grey")).numpy()
     np.testing.assert_allclose(stored, expected, atol=5e-4)
-    again = rendered_tokens(backbone, make_views(), **OPTIONS).tokens
+    again = stored_tokens(backbone, make_views())
     assert stored.tobytes() == again.tobytes()
 
 
 def test_rendered_tokens_do_not_depend_on_the_depth_images(backbone):
     views, other = make_views(), make_views()
     other.depth[:] = 0
-    first, second = (rendered_tokens(backbone, v, **OPTIONS).tokens for v in (views, other))
+    first, second = (stored_tokens(backbone, v) for v in (views, other))
     np.testing.assert_array_equal(first, second)

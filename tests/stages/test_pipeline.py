@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-import yaml
+from benchmarks.tiny import shrink
 
 from gsclip.data.index import read_index
 from gsclip.detector import Detector, read_config
@@ -19,17 +19,6 @@ from gsclip.storage import sha256
 from gsclip.training.selection import data_sha256, parameters_sha256
 
 ROOT = Path(__file__).parents[2]
-TINY = {
-    "prepare": {"auxiliary_categories": ["castle_nut"], "test_categories": ["elbow", "ring_cake"],
-                "auxiliary_samples": 4, "calibration_samples": 4, "test_samples": 4},
-    "render": {"views": 2},
-    "features": {"cloud_points": 512},
-    "stage1": {"epochs": 2},
-    "stage2": {"epochs": 1},
-    "evaluate": {"bootstrap_repeats": 50},
-    "experiments": {"seeds": [0], "one_vs_rest": ["castle_nut"]},
-    "report": {"gallery": 1},
-}  # fmt: skip
 
 pytestmark = pytest.mark.slow
 
@@ -43,10 +32,8 @@ def project(tmp_path_factory):
     (folder / "data/raw").mkdir(parents=True)
     (folder / "experiments").mkdir()
     shutil.copy(ROOT / "experiments/dvc.yaml", folder / "experiments/dvc.yaml")
-    params = yaml.safe_load((ROOT / "params.yaml").read_text())
-    for group, values in TINY.items():
-        params[group].update(values)
-    (folder / "params.yaml").write_text(yaml.safe_dump(params))
+    shutil.copy(ROOT / "params.yaml", folder / "params.yaml")
+    shrink(folder / "params.yaml")
     call(folder, "git", "init", "--quiet")
     call(folder, "dvc", "init", "--quiet")
     call(folder, "git", "add", "dvc.yaml", "params.yaml", ".dvc", ".gitignore", ".dvcignore")

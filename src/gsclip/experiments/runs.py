@@ -83,15 +83,7 @@ def perform(run: Run, backbone: Backbone, work: Path) -> dict[str, Any]:
     result = work / "results" / f"{key}.json"
     if not result.is_file():
         index = run.training.index
-        config = DetectorConfig(
-            scan=run.params.prepare.scan,
-            render=run.params.render,
-            features=run.params.features,
-            stage1=run.params.stage1,
-            stage2=run.params.stage2,
-            predict=run.params.predict,
-            trained_on=provenance(index, run.params, backbone.note),
-        )
+        config = DetectorConfig.of(run.params, trained_on=provenance(index, run.params, backbone.note))
         prompts = load_prompts(prompts_folder, backbone, config.stage1)
         detector = Detector(config, backbone, prompts, *load_streams(streams_folder, backbone, config.stage2))
         write_json(result, _evaluate(_scored_by(detector, run), detector.config.facts(), run, tested, work))

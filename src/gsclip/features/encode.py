@@ -51,10 +51,6 @@ def encode_views(
     return functional.normalize(torch.cat([encoded.class_token[:, None], patches], 1), dim=-1)
 
 
-@torch.no_grad()
-def rendered_tokens(
-    backbone: Backbone, views: Views, *, encoding: RenderedEncoding, local_blocks: int, local_layers: tuple[int, ...]
-) -> ViewTokens:
+def rendered_tokens(encoder: InferenceEncoder, views: Views, encoding: RenderedEncoding) -> ViewTokens:
     """Tokens of the frozen rendered stream, rounded to float16 as they are stored."""
-    encoder = InferenceEncoder(backbone, backbone.clip.visual, local_blocks=local_blocks, layers=local_layers)
     return ViewTokens(encoder(rendered_images(views, encoding)).to(torch.float16).numpy())

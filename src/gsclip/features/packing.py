@@ -15,6 +15,7 @@ from tqdm import tqdm
 from gsclip.data.sample import Sample
 from gsclip.features.backbone import Backbone
 from gsclip.features.encode import ViewTokens, rendered_tokens
+from gsclip.features.inference import InferenceEncoder
 from gsclip.parallel import FEW, ordered_map
 from gsclip.params import FeaturesParams
 from gsclip.prompts.grouping import Grouping, group_points
@@ -83,7 +84,10 @@ def write_features(
                             None if grouped else samples.read(name, ("points",)).points,
                         )
 
-    made = ordered_map(functools.partial(_make, backbone, config), new(), few=FEW)
+    encoder = InferenceEncoder(
+        backbone, backbone.clip.visual, local_blocks=config.local_blocks, layers=config.local_layers
+    )
+    made = ordered_map(functools.partial(_make, encoder, config), new(), few=FEW)
     writers = {}
     with tqdm(total=len(index), desc="features", unit="sample", mininterval=5) as progress:
         for category, rows in index.groupby("category", sort=True):
@@ -122,16 +126,8 @@ class _Task(NamedTuple):
     points: np.ndarray | None
 
 
-def _make(backbone: Backbone, config: FeaturesParams, task: _Task) -> tuple[ViewTokens | None, Grouping | None]:
-    tokens = None
-    if task.views is not None:
-        tokens = rendered_tokens(
-            backbone,
-            task.views,
-            encoding=config.rendered_encoding,
-            local_blocks=config.local_blocks,
-            local_layers=config.local_layers,
-        )
+def _make(encoder: InferenceEncoder, config: FeaturesParams, task: _Task) -> tuple[ViewTokens | None, Grouping | None]:
+    tokens = None if task.views is None else rendered_tokens(encoder, task.views, config.rendered_encoding)
     return tokens, None if task.points is None else group_points(task.points, config.cloud_points)
 
 

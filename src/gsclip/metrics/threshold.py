@@ -56,13 +56,7 @@ def best_f1_threshold(labels: np.ndarray, scores: np.ndarray) -> tuple[float, fl
     Raises:
         InputError: no normal or no abnormal sample is there.
     """
-    labels, scores = np.asarray(labels).astype(bool), np.asarray(scores, dtype=np.float64)
-    if labels.all() or not labels.any():
-        raise InputError(
-            "decision threshold",
-            f"needs normal and abnormal auxiliary samples, got {(~labels).sum()} and {labels.sum()}",
-            "choose auxiliary categories that hold both",
-        )
+    labels, scores = _of_both_kinds("decision threshold", labels, scores)
     distinct, place = np.unique(scores, return_inverse=True)
     lowest_alarm, f1 = _lowest_alarm(np.bincount(place), np.bincount(place, weights=labels))
     below = distinct[max(lowest_alarm - 1, 0)]
@@ -96,13 +90,7 @@ def lowest_cost_threshold(
     Raises:
         InputError: no normal or no abnormal sample is there, or a cost or share is out of its range.
     """
-    labels, scores = np.asarray(labels).astype(bool), np.asarray(scores, dtype=np.float64)
-    if labels.all() or not labels.any():
-        raise InputError(
-            "suggested threshold",
-            f"needs normal and abnormal auxiliary samples, got {(~labels).sum()} and {labels.sum()}",
-            "choose auxiliary categories that hold both",
-        )
+    labels, scores = _of_both_kinds("suggested threshold", labels, scores)
     share = float(labels.mean()) if defective_share is None else defective_share
     if not (0 < share < 1 and miss >= 0 and false_alarm >= 0 and miss + false_alarm > 0):
         problem = f"a miss costs {miss:g}, a false alarm {false_alarm:g}, {share:g} of the parts are defective"
@@ -118,6 +106,18 @@ def lowest_cost_threshold(
     best = len(costs) - 1 - int(np.argmin(np.round(costs[::-1], 12)))
     edges = np.concatenate([[0.0], distinct, [1.0]])
     return float((edges[best] + edges[best + 1]) / 2), float(costs[best])
+
+
+def _of_both_kinds(where: str, labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Labels (m,) bool and scores (m,) float64, when normal and abnormal samples are there."""
+    labels, scores = np.asarray(labels).astype(bool), np.asarray(scores, dtype=np.float64)
+    if labels.all() or not labels.any():
+        raise InputError(
+            where,
+            f"needs normal and abnormal auxiliary samples, got {(~labels).sum()} and {labels.sum()}",
+            "choose auxiliary categories that hold both",
+        )
+    return labels, scores
 
 
 class ScoreHistogram:

@@ -109,11 +109,8 @@ def folder_md5(folder: Path) -> str:
 
 def file_md5(path: Path) -> str:
     """Hexadecimal MD5 of a file, DVC's checksum."""
-    digest = hashlib.md5(usedforsecurity=False)
     with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 def recorded_md5(lock: Mapping[str, Any], path: str) -> str:

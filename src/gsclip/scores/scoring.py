@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal
 
 import numpy as np
 import torch
@@ -13,13 +12,13 @@ from torch import Tensor
 
 from gsclip.axes import ABNORMAL
 from gsclip.data.sample import Sample
+from gsclip.params import MapScore
 from gsclip.scores.back_projection import back_project
 from gsclip.scores.prediction import Prediction
 from gsclip.scores.similarity import class_logits, enlarge_maps, patch_maps
 from gsclip.scores.smoothing import smooth_scores
 from gsclip.views.views import Views
 
-MapScore = Literal["highest_point", "highest_patches"]
 HIGHEST_PATCHES = 4  # of each view, whose mean is the view's share of ``highest_patches``
 
 

@@ -17,13 +17,8 @@ def calibrate(params: Params) -> None:
     index = common.index()
     auxiliary = params.prepare.auxiliary_categories
     backbone = load_backbone(*params.features.backbone_arguments)
-    config = DetectorConfig(
-        scan=params.prepare.scan,
-        render=params.render,
-        features=params.features,
-        stage1=params.stage1,
-        stage2=params.stage2,
-        predict=params.predict,
+    config = DetectorConfig.of(
+        params,
         trained_on=provenance(index, params, backbone.note),
         origin=Origin(
             data_sha256=data_sha256(common.PREPARED, index, auxiliary),
