@@ -89,10 +89,11 @@ class RankCounts:
         """
         scores = np.sort(np.asarray(scores, dtype=np.float32), axis=None)
         # Each of the scores is looked up among the distinct ones, which are more: they are of all samples.
-        place = np.searchsorted(self.distinct, scores, "right")
-        known = place > np.searchsorted(self.distinct, scores, "left")
-        below = np.cumsum(np.bincount(place, minlength=len(self.distinct) + 1))[:-1]
-        up_to = below + np.bincount(place[known] - 1, minlength=len(self.distinct))
+        place = np.searchsorted(self.distinct, scores, "left")
+        within = place[: np.searchsorted(place, len(self.distinct))]
+        equal = within[self.distinct[within] == scores[: len(within)]]
+        up_to = np.cumsum(np.bincount(place, minlength=len(self.distinct) + 1))[:-1]
+        below = up_to - np.bincount(equal, minlength=len(self.distinct))
         self.above += len(scores) - up_to
         self.at_or_above += len(scores) - below
         self.normals += len(scores)

@@ -98,7 +98,7 @@ class PointNet2(nn.Module):
             neighbours = tensor(f"neighbours_{level}")
             offsets = _gather(points, neighbours) - centroids[:, :, None]
             grouped = torch.cat([offsets, _gather(features[-1], neighbours)], -1)
-            features.append(abstraction(grouped).amax(2))
+            features.append(_highest(abstraction(grouped)))
             points = centroids
         top = features[-1]
         for level in reversed(range(len(CENTROIDS))):
@@ -108,6 +108,13 @@ class PointNet2(nn.Module):
             joined = carried if level == 0 else torch.cat([features[level], carried], -1)
             features[level] = self.propagations[level](joined)
         return CloudFeatures(point=self.head(features[0]), object=top.amax(1), top=top)
+
+
+def _highest(features: Float[Tensor, "b m k c"]) -> Float[Tensor, "b m c"]:
+    """Maximum over the neighbours."""
+    # Both give the same; with a gradient, that of max to one neighbour takes a third of the time of amax's to all equal
+    # ones, without one amax takes an eighth of the time of max.
+    return features.max(2).values if features.requires_grad else features.amax(2)
 
 
 def _gather(values: Float[Tensor, "b n c"], index: Tensor) -> Tensor:
