@@ -21,11 +21,10 @@ from gsclip.data.preparation import DEFAULT_SCAN_PARAMS
 from gsclip.data.procedural.dataset import generate_scan
 from gsclip.data.sample import Sample
 from gsclip.decision import DecisionThreshold, model_digest, write_threshold
-from gsclip.detector import Detector, read_config
+from gsclip.detector import Detector, model_version, read_config
 from gsclip.errors import InputError
 from gsclip.features.backbone import load_backbone
 from gsclip.monitoring.log import BatchLog, read_window
-from gsclip.monitoring.reference import model_version
 from gsclip.monitoring.rows import SAMPLE_COLUMNS
 from gsclip.scans import find_scans
 from gsclip.scores.prediction import Prediction

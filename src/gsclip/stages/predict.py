@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from gsclip.data.datasets import TEST, role
 from gsclip.detector import Detector
-from gsclip.monitoring.reference import make_reference, model_version
+from gsclip.monitoring.reference import make_reference
 from gsclip.monitoring.rows import SAMPLES_FILE, samples_table
 from gsclip.params import Params
 from gsclip.predicting import write_predictions
