@@ -1,7 +1,9 @@
+import math
 import pickle
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import nn
@@ -15,6 +17,7 @@ from gsclip.storage import (
     load_module,
     save_module,
     sha256,
+    write_csv,
     write_json,
     write_pack,
     write_rows,

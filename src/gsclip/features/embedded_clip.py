@@ -165,6 +165,7 @@ class EmbeddedClip(nn.Module):
     def _initialise_text(self, width: int, layers: int) -> None:
         nn.init.normal_(self.token_embedding.weight, std=0.02)
         nn.init.normal_(self.positional_embedding, std=0.01)
+        block: Any  # of class Block, which the list does not tell
         for block in self.transformer.resblocks:
             nn.init.normal_(block.attn.in_proj_weight, std=width**-0.5)
             nn.init.normal_(block.attn.out_proj.weight, std=(2 * layers * width) ** -0.5)
