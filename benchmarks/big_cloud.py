@@ -24,7 +24,7 @@ import torch
 
 from benchmarks.full_size import machine
 from benchmarks.shared import save_untrained, write_results
-from gsclip.commands import score_files
+from gsclip.commands.score import score_files
 from gsclip.data.procedural.families import FAMILIES
 from gsclip.data.scan_files import read_cloud_file
 

@@ -31,7 +31,8 @@ import tifffile
 import torch
 
 from benchmarks.full_size import ROOT, machine
-from gsclip.commands import reference_files, score_files
+from gsclip.commands.reference import reference_files
+from gsclip.commands.score import score_files
 from gsclip.data.procedural import sensor
 from gsclip.data.procedural.dataset import GRID, generate_scan, kinds
 from gsclip.errors import GsclipError

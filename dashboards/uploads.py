@@ -119,7 +119,7 @@ def score_upload(uploads: Sequence[Upload], model: Path, begin: Callable[[str], 
 
 def _score(folder: Path, paths: list[Path], model: Path, begin: Callable[[str], None]) -> Result:
     begin("model")
-    from gsclip.commands import score_scan, write_scores
+    from gsclip.commands.score import score_scan, write_scores
     from gsclip.report.palette import anomaly_maps
     from gsclip.scans import find_scans
 
@@ -166,7 +166,7 @@ def _score(folder: Path, paths: list[Path], model: Path, begin: Callable[[str], 
 
 def json_bytes(result: Result, threshold: float | None) -> bytes:
     """Content of the JSON file of ``gsclip score``, decided by a threshold."""
-    from gsclip.commands import DECISIONS
+    from gsclip.commands.score import DECISIONS
     from gsclip.storage import plain
 
     score = result.facts["object_score"]

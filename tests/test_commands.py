@@ -3,6 +3,8 @@
 import inspect
 import json
 import shutil
+import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -21,11 +23,10 @@ from gsclip.data.preparation import DEFAULT_SCAN_PARAMS
 from gsclip.data.procedural.dataset import generate_scan
 from gsclip.data.sample import Sample
 from gsclip.decision import DecisionThreshold, model_digest, write_threshold
-from gsclip.detector import Detector, read_config
+from gsclip.detector import Detector, model_version, read_config
 from gsclip.errors import InputError
 from gsclip.features.backbone import load_backbone
 from gsclip.monitoring.log import BatchLog, read_window
-from gsclip.monitoring.reference import model_version
 from gsclip.monitoring.rows import SAMPLE_COLUMNS
 from gsclip.scans import find_scans
 from gsclip.scores.prediction import Prediction
@@ -98,6 +99,20 @@ def test_score_writes_all_results_of_every_scan(model, scans, tmp_path):
     samples = pd.read_csv(tmp_path / "samples.csv")
     assert tuple(samples.columns) == SAMPLE_COLUMNS
     assert samples["name"].tolist() == ["elbow", "cloud"]
+
+
+def test_scoring_loads_no_library_that_it_does_not_need(model, scans, tmp_path):
+    """Each of these would keep every call waiting for half a second or more; and no step loads Open3D."""
+    heavy = ("IPython", "dash", "evidently", "open_clip", "pandas", "pandera", "peft", "torchvision", "torch._dynamo")
+    arguments = ["score", str(next(scans.glob("cloud.ply"))), "--model", str(model), "--output", str(tmp_path / "out")]
+    code = (
+        "import sys; from gsclip.cli import app\n"
+        f"app({arguments!r}, standalone_mode=False)\n"
+        f"print([name for name in {heavy!r} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[]"
 
 
 def test_scored_and_rejected_scans_are_logged_and_change_no_result(model, scans, tmp_path, monkeypatch):

@@ -12,7 +12,7 @@ from tests.detectors import untrained_detector
 from typer.testing import CliRunner
 
 from gsclip.cli import app
-from gsclip.commands import score_files
+from gsclip.commands.score import score_files
 from gsclip.data import preparing
 from gsclip.data.own_parts import own_parts_index
 from gsclip.features.backbone import load_backbone

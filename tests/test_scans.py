@@ -9,7 +9,7 @@ import pytest
 from tests.data.scan_corpus import ply, png, write_camera
 from tests.unreadable import refuse
 
-from gsclip.commands import render_files
+from gsclip.commands.render import render_files
 from gsclip.errors import InputError
 from gsclip.scans import find_scans
 

@@ -1,7 +1,9 @@
+import math
 import pickle
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import nn
@@ -15,8 +17,10 @@ from gsclip.storage import (
     load_module,
     save_module,
     sha256,
+    write_csv,
     write_json,
     write_pack,
+    write_rows,
 )
 
 
@@ -164,3 +168,18 @@ def test_module_is_loaded_strictly(tmp_path):
     for wrong, path in ((nn.Linear(2, 4), "weights.safetensors"), (other, "missing.safetensors")):
         with pytest.raises(InputError, match=path):
             load_module(wrong, tmp_path / path)
+
+
+def test_rows_are_written_as_pandas_writes_them(tmp_path):
+    values = [
+        {"name": 'a, "b"', "score": 0.1, "small": np.float32(0.1), "count": 3, "decision": 1, "missing": None},
+        {"name": "zwölf\nlines", "score": math.nan, "small": 1e-07, "count": 10**12, "decision": None},
+        {"name": "", "score": 1e16, "small": 2.0, "count": 0, "decision": 0, "further": 1},
+    ]
+    columns = ("name", "score", "small", "count", "decision", "missing")
+    write_csv(tmp_path / "table.csv", pd.DataFrame(values, columns=columns).astype({"decision": "Int64"}))
+    write_rows(tmp_path / "rows.csv", columns, values)
+    assert (tmp_path / "rows.csv").read_bytes() == (tmp_path / "table.csv").read_bytes()
+    write_csv(tmp_path / "table.csv", pd.DataFrame([], columns=columns))
+    write_rows(tmp_path / "rows.csv", columns, [])
+    assert (tmp_path / "rows.csv").read_bytes() == (tmp_path / "table.csv").read_bytes()

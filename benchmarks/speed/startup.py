@@ -1,4 +1,8 @@
-"""Start-up of the command line."""
+"""Start-up of the command line.
+
+The start of `gsclip score` is all but its steps: Python, the libraries, the model, and writing the results. No library
+is loaded within a step: Open3D, which preparing uses, is loaded with the model.
+"""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ def render(
     max_points: MaxPoints = 200_000,
 ) -> None:
     """Render scans: rendered image and depth image of every view, as PNG files."""
-    from gsclip.commands import render_files
+    from gsclip.commands.render import render_files
     from gsclip.params import ScanParams
 
     params = ScanParams(background=background, max_points=max_points)
@@ -109,7 +109,7 @@ def score(
     folder = model or champion_model()
     if folder is None:
         raise typer.BadParameter("name a model's folder, or a registry by GSCLIP_REGISTRY", param_hint="--model")
-    from gsclip.commands import score_files
+    from gsclip.commands.score import score_files
 
     _finish(score_files(scans, folder, output, profile, monitoring, threshold))
 
@@ -146,7 +146,7 @@ def evaluate(
     """Evaluate a model on the test split of a data set, beside random scores and the ground truth itself."""
     from rich.console import Console
 
-    from gsclip.commands import evaluate_dataset
+    from gsclip.commands.evaluate import evaluate_dataset
     from gsclip.report.terminal import results_table
 
     names = [name.strip() for name in categories.split(",") if name.strip()] or None
@@ -166,7 +166,7 @@ def check(
     max_points: MaxPoints = 200_000,
 ) -> None:
     """Check all scans of a data set: what cannot be used, and why. Exit code 0: nothing found, 1: problems."""
-    from gsclip.commands import check_dataset
+    from gsclip.commands.check import check_dataset
     from gsclip.params import ScanParams
     from gsclip.report.terminal import checked_text
 
@@ -200,7 +200,7 @@ def reference(
     ] = 0.01,
 ) -> None:
     """Make the reference of the monitoring from scans in order: --samples with --model, or --monitoring."""
-    from gsclip.commands import reference_files
+    from gsclip.commands.reference import reference_files
 
     print(reference_files(output, samples=samples, model=model, monitoring=monitoring, scans=scans, rate=false_alarms))
 

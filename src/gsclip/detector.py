@@ -13,6 +13,7 @@ The backbone itself is not in the folder: it is named in the configuration and l
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -50,13 +51,12 @@ from gsclip.scores.scoring import score_views
 from gsclip.storage import TRAIN_AGAIN, atomic_directory, save_module, sha256, write_json
 from gsclip.streams.depth_lora import merge_depth_stream
 from gsclip.streams.refinement import SynergisticRefinement
-from gsclip.streams.streams import ADAPTER_FILE, DEPTH_STREAM_FOLDER, REFINEMENT_FILE, load_streams, save_streams
+from gsclip.streams.streams import STREAM_FILES, load_streams, save_streams
 from gsclip.views.cameras import fast_views
 from gsclip.views.renderer import render_views
 from gsclip.views.views import Views
 
 CONFIG_FILE = "config.json"
-ADAPTER_CONFIG_FILE = "adapter_config.json"  # PEFT's: it scales the adapter
 
 
 class Licences(BaseModel):
@@ -370,10 +370,15 @@ def read_config(folder: str | Path) -> DetectorConfig:
     return config
 
 
+def model_version(config: DetectorConfig) -> str:
+    """Twelve hexadecimal digits of a saved model: of its configuration, which holds the checksums of its files."""
+    content = json.dumps(config.model_dump(mode="json"), sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()[:12]
+
+
 def _file_names(config: DetectorConfig) -> list[str]:
     """Names of the files beside the configuration, relative to the model's folder."""
-    streams = [REFINEMENT_FILE, *(f"{DEPTH_STREAM_FOLDER}/{name}" for name in (ADAPTER_FILE, ADAPTER_CONFIG_FILE))]
-    return [PROMPTS_FILE, *(streams if config.stage2.depth_stream else [])]
+    return [PROMPTS_FILE, *(STREAM_FILES if config.stage2.depth_stream else ())]
 
 
 def _check_files(folder: Path, config: DetectorConfig) -> None:

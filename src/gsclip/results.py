@@ -11,10 +11,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
-from gsclip.data.checks import REJECTED_COLUMNS
+from gsclip.data.checks import REJECTED_COLUMNS, REJECTED_FILE
 from gsclip.data.companions import Companions, companions
 from gsclip.data.depth_images import find_camera_file
-from gsclip.data.preparing import REJECTED_FILE
 from gsclip.data.scan_files import DEPTH_IMAGES
 from gsclip.errors import InputError
 from gsclip.monitoring.rows import SAMPLE_COLUMNS, SAMPLES_FILE

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gsclip.data import layout
+from gsclip.data.checks import REJECTED_FILE
 from gsclip.data.companions import is_companion, pictures
-from gsclip.data.preparing import REJECTED_FILE
 from gsclip.data.scan_files import SCAN_EXTENSIONS, is_named_as_scan, looks_like_scan
 from gsclip.errors import InputError
 from gsclip.results import is_result

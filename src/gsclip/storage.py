@@ -8,25 +8,27 @@ memory does not grow with their number; the file's bytes depend on its content a
 from __future__ import annotations
 
 import contextlib
+import csv
 import dataclasses
 import errno
 import functools
 import hashlib
 import json
+import math
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import h5py
 import numpy as np
-import pandas as pd
 
 from gsclip.errors import InputError, one_line
 
 if TYPE_CHECKING:
+    import pandas as pd
     from torch import nn
 
 TRAIN_AGAIN = "copy the model again, or train it with `dvc repro`"
@@ -126,6 +128,23 @@ def write_csv(path: str | Path, frame: pd.DataFrame) -> None:
     """Write a table atomically, without its row numbers."""
     with atomic_path(path) as temporary:
         frame.to_csv(temporary, index=False, lineterminator="\n")
+
+
+def write_rows(path: str | Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write a table atomically, as :func:`write_csv` does, without pandas, whose import takes half a second.
+
+    Args:
+        path: of the file.
+        columns: in their order.
+        rows: values by column; what is ``None``, NaN or not there is left empty. Where pandas would write a column of
+            integers with gaps as decimals, they stay integers.
+    """
+    with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns)
+        for row in rows:
+            values = (_attribute(row.get(column)) for column in columns)
+            writer.writerow([None if isinstance(value, float) and math.isnan(value) else value for value in values])
 
 
 def save_module(module: nn.Module, path: str | Path) -> None:

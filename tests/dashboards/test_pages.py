@@ -397,7 +397,7 @@ def test_a_scan_is_scored_and_marked_with_its_file(with_model):
     ("name", "content"), [("broken.ply", b"ply\nnonsense"), ("few.xyz", b"0 0 0\n1 1 1\n"), ("notes.docx", b"words")]
 )
 def test_bad_files_get_the_messages_of_the_command_line(with_model, tmp_path, monkeypatch, name, content):
-    from gsclip.commands import score_files
+    from gsclip.commands.score import score_files
 
     folder = tmp_path / "here"
     folder.mkdir()

@@ -29,7 +29,8 @@ from tests.data.scan_corpus import (
 from tests.detectors import untrained_detector
 from tests.explosive import Explosive
 
-from gsclip.commands import render_files, score_files
+from gsclip.commands.render import render_files
+from gsclip.commands.score import score_files
 from gsclip.data import preparing
 from gsclip.data.own_parts import own_parts_index
 from gsclip.features.backbone import load_backbone

@@ -27,7 +27,8 @@ from tests.unreadable import refuse
 
 from gsclip.data.datasets import DATASETS
 from gsclip.data.masks import read_scan_mask
-from gsclip.data.own_parts import assumptions, own_parts_index, read_row, unlabelled
+from gsclip.data.own_parts import own_parts_index, read_row, unlabelled
+from gsclip.data.preparation import assumptions
 from gsclip.data.sample import Scan
 from gsclip.data.scan_files import MESH_POINTS, read_scan
 from gsclip.errors import InputError

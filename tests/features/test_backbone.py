@@ -9,7 +9,7 @@ from tests.explosive import Explosive
 
 from gsclip.errors import GsclipError, InputError
 from gsclip.features import backbone
-from gsclip.features.backbone import EMBEDDED_MODEL, build_embedded, load_backbone
+from gsclip.features.backbone import build_embedded, load_backbone
 from gsclip.storage import sha256
 
 
@@ -214,17 +214,6 @@ def test_without_a_network_the_download_fails_with_a_remedy(tmp_path, monkeypatc
     assert message.startswith("openai: weights of ViT-B-32 cannot be loaded (")
     assert message.endswith("; download them once while on-line, or name a local file")
     assert "\n" not in message
-
-
-def test_the_embedded_configuration_is_known_to_open_clip():
-    import open_clip
-
-    build_embedded()
-    tokens = open_clip.get_tokenizer(EMBEDDED_MODEL)(["object.", "damaged object."])
-    assert tokens.shape == (2, 77)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        open_clip.create_model(EMBEDDED_MODEL)
 
 
 def test_a_torchscript_archive_is_refused_with_a_remedy(tmp_path):

@@ -2,14 +2,13 @@ import json
 import shutil
 
 import numpy as np
-import open_clip
 import pandas as pd
 import pytest
 import torch
 
 from gsclip.data.procedural.families import FAMILIES, categories
 from gsclip.features import backbone as features
-from gsclip.features.backbone import EMBEDDED_MODEL, build_embedded, embedded_folder
+from gsclip.features.backbone import build_embedded, embedded_folder, embedded_tokenizer
 from gsclip.pretraining.backbone import (
     FLAWLESS,
     LATE,
@@ -61,7 +60,7 @@ def clip():
     return build_embedded().eval()
 
 
-def test_whole_images_are_embedded_as_by_open_clip(clip):
+def test_whole_images_are_embedded_as_by_the_transformer(clip):
     images = torch.randn(2, 3, 240, 240)
     ours = embed_crops(clip.visual, images, torch.zeros((2, 2), dtype=torch.long))
     torch.testing.assert_close(ours, clip.visual._embeds(images))
@@ -165,7 +164,7 @@ def test_pairs_differ_in_the_damage_alone(tmp_path):
 def test_pairs_are_cropped_and_turned_alike(views, clip):
     pack = Pack(views, TrainingView)
     name = next(name for name in pack.names if pack[name].mask.any())
-    texts = Texts([FAMILIES[family].noun for family in categories("backbone")], open_clip.get_tokenizer(EMBEDDED_MODEL))
+    texts = Texts([FAMILIES[family].noun for family in categories("backbone")], embedded_tokenizer())
     mean, std = torch.zeros(3, 1, 1), torch.ones(3, 1, 1)
     objective = Objective(clip, texts, (TwinPack(pack, name),), TINY, mean, std, state_weight=1.0, pairs=True)
     batch = objective._batch([name], whole=False)

@@ -1,7 +1,8 @@
+import open_clip
 import pytest
 import torch
 
-from gsclip.features.backbone import EMBEDDED_MODEL, build_embedded
+from gsclip.features.backbone import build_embedded
 
 
 @pytest.fixture(scope="module")
@@ -12,6 +13,4 @@ def clip():
 
 @pytest.fixture(scope="module")
 def tokenizer(clip):
-    import open_clip
-
-    return open_clip.get_tokenizer(EMBEDDED_MODEL)
+    return open_clip.tokenizer.SimpleTokenizer(context_length=clip.positional_embedding.shape[0])

@@ -12,8 +12,8 @@ import pytest
 from benchmarks.tiny import shrink
 
 from gsclip.data.index import read_index
-from gsclip.detector import Detector, read_config
-from gsclip.monitoring.reference import model_version, read_reference
+from gsclip.detector import Detector, model_version, read_config
+from gsclip.monitoring.reference import read_reference
 from gsclip.params import load_params
 from gsclip.storage import sha256
 from gsclip.training.selection import data_sha256, parameters_sha256

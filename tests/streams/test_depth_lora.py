@@ -1,12 +1,21 @@
+import copy
+import json
 from pathlib import Path
 
 import pytest
 import torch
+from peft import PeftModel, get_peft_model_state_dict
 from torch.nn import functional
 
 from gsclip.features.value_attention import encode_images
 from gsclip.scores.similarity import class_logits, enlarge_maps, patch_maps
-from gsclip.streams.depth_lora import build_depth_stream, load_depth_stream, merge_depth_stream
+from gsclip.streams.depth_lora import (
+    ADAPTER_CONFIG_FILE,
+    ADAPTER_FILE,
+    build_depth_stream,
+    load_depth_stream,
+    merge_depth_stream,
+)
 from gsclip.streams.refinement import SynergisticRefinement
 from gsclip.training.losses import classification_loss, segmentation_loss
 
@@ -179,16 +188,50 @@ def test_the_depth_stream_changes_the_point_maps(visual, stream, refinement):
     assert (first[:, :, 1:] - second[:, :, 1:]).abs().max() > 0.01
 
 
-def test_a_saved_adapter_gives_the_same_tokens(visual, stream, tmp_path):
+@pytest.fixture
+def saved(stream, tmp_path):
+    torch.manual_seed(9)
     with torch.no_grad():
         for parameter in lora(stream).values():
             parameter.normal_(std=0.2)
     stream.eval().save_pretrained(tmp_path)
-    assert (tmp_path / "adapter_model.safetensors").is_file()
-    loaded = load_depth_stream(visual, str(tmp_path)).eval()
+    return tmp_path
+
+
+def test_a_saved_adapter_gives_the_same_tokens(visual, stream, saved):
+    loaded = load_depth_stream(visual, saved)
     with torch.no_grad():
         assert torch.equal(tokens_of(loaded, images()), tokens_of(stream, images()))
         assert not torch.equal(tokens_of(loaded, images()), tokens_of(visual, images()))
+
+
+def test_what_is_loaded_without_peft_is_what_peft_loads(visual, saved, tmp_path_factory):
+    """Adapter, merged weights and the files that are saved again: the same bits."""
+    before = {name: value.clone() for name, value in visual.state_dict().items()}
+    ours, peft = load_depth_stream(visual, saved), PeftModel.from_pretrained(copy.deepcopy(visual), str(saved))
+    theirs = get_peft_model_state_dict(peft)
+    assert set(ours.adapter()) == set(theirs)
+    assert all(torch.equal(value, theirs[name]) for name, value in ours.adapter().items())
+    merged = [merge_depth_stream(stream).state_dict() for stream in (ours, peft)]
+    assert list(merged[0]) == list(merged[1])
+    for name, value in merged[0].items():
+        assert torch.equal(value, merged[1][name]), name
+    again = tmp_path_factory.mktemp("again")
+    ours.save_pretrained(again)
+    for name in (ADAPTER_FILE, ADAPTER_CONFIG_FILE):
+        assert (again / name).read_bytes() == (saved / name).read_bytes(), name
+    assert all(torch.equal(value, before[name]) for name, value in visual.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("use_dora", True), ("rank_pattern", {"c_fc": 2}), ("target_modules", ["c_fc"]), ("peft_type", "IA3")],
+)
+def test_an_adapter_that_is_no_plain_lora_of_the_mlps_is_refused(visual, saved, name, value):
+    file = saved / ADAPTER_CONFIG_FILE
+    file.write_text(json.dumps(json.loads(file.read_text()) | {name: value}))
+    with pytest.raises(ValueError, match="is no plain LoRA of the MLPs' linears"):
+        load_depth_stream(visual, saved)
 
 
 def test_an_adapter_that_lacks_weights_is_refused(tmp_path):
@@ -197,7 +240,7 @@ def test_an_adapter_that_lacks_weights_is_refused(tmp_path):
     from gsclip.errors import InputError
     from gsclip.features.backbone import load_backbone
     from gsclip.params import load_params
-    from gsclip.streams.streams import ADAPTER_FILE, DEPTH_STREAM_FOLDER, build_streams, load_streams, save_streams
+    from gsclip.streams.streams import DEPTH_STREAM_FOLDER, build_streams, load_streams, save_streams
 
     stage2 = load_params(Path(__file__).parents[2] / "params.yaml").stage2
     backbone = load_backbone()
@@ -206,7 +249,13 @@ def test_an_adapter_that_lacks_weights_is_refused(tmp_path):
     adapter = tmp_path / DEPTH_STREAM_FOLDER / ADAPTER_FILE
     weights = load_file(adapter)
     save_file({name: weights[name] for name in sorted(weights)[1:]}, adapter)
-    with pytest.warns(UserWarning, match="missing"), pytest.raises(InputError, match="lacks or adds"):
+    with pytest.raises(InputError, match="lacks or adds"):
+        load_streams(tmp_path, backbone, stage2)
+    save_file({**weights, "base_model.model.proj.lora_A.weight": torch.zeros(2)}, adapter)
+    with pytest.raises(InputError, match=r"lacks or adds base_model\.model\.proj\.lora_A\.weight"):
+        load_streams(tmp_path, backbone, stage2)
+    save_file({name: value[:-1].contiguous() for name, value in weights.items()}, adapter)
+    with pytest.raises(InputError, match="size mismatch"):
         load_streams(tmp_path, backbone, stage2)
     adapter.write_bytes(adapter.read_bytes()[:-100])
     with pytest.raises(InputError, match=ADAPTER_FILE):

@@ -16,6 +16,7 @@ from tqdm import tqdm
 from gsclip.data import checks, layout, own_parts
 from gsclip.data.datasets import DATASETS, Listing, completeness, listing
 from gsclip.data.preparation import DEFAULT_SCAN_PARAMS, prepare_sample
+from gsclip.data.preparation import assumptions as assumptions_of
 from gsclip.data.sample import Scan
 from gsclip.errors import GsclipError, InputError, printable, unexpected
 from gsclip.parallel import ordered_map
@@ -97,7 +98,7 @@ def check_dataset(
     told += [checks.rejected_row(place, str(root), error) for place, error in listed.errors.items()]
     for entry in told:
         entry["path"] = _relative(entry["path"], root)
-    assumptions = [own_parts.assumptions(np.array([*extents.values()]))] if extents else []
+    assumptions = [assumptions_of(np.array([*extents.values()]))] if extents else []
     if organised:
         kept = "every measured point is kept" if params.background == "none" else "a table, if any, is removed"
         assumptions.append(f"{organised} scans are organised: {kept}")

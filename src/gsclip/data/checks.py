@@ -24,16 +24,20 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from gsclip.data.preparation import MIN_RELATIVE_THICKNESS
 from gsclip.data.sample import Scan
 from gsclip.data.scan_files import MIN_POINTS, count_distinct
 from gsclip.errors import GsclipError, InputError, printable
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 READABLE, PREPARATION, DUPLICATE = "readable", "preparation", "duplicate"
+REJECTED_FILE = "rejected.csv"
 REJECTED_COLUMNS = ("name", "path", "check", "problem", "remedy")
 
 MIN_GRID_SIDE = 3  # pixels: with fewer, a point has no neighbours on two sides
@@ -259,9 +263,15 @@ def rejected_row(name: str, path: str, error: GsclipError) -> dict[str, str]:
 
 
 def rejected_table(rows: Sequence[Mapping[str, str]]) -> pd.DataFrame:
-    """Table of ``rejected.csv``, columns :data:`REJECTED_COLUMNS`: names of any bytes become text."""
-    texts = [{column: printable(row[column]) for column in REJECTED_COLUMNS} for row in rows]
-    return pd.DataFrame(texts, columns=list(REJECTED_COLUMNS))
+    """Table of ``rejected.csv``, columns :data:`REJECTED_COLUMNS`; see :func:`rejected_rows`."""
+    import pandas as pd
+
+    return pd.DataFrame(rejected_rows(rows), columns=list(REJECTED_COLUMNS))
+
+
+def rejected_rows(rows: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
+    """Rows as ``rejected.csv`` holds them: names of any bytes become text."""
+    return [{column: printable(row[column]) for column in REJECTED_COLUMNS} for row in rows]
 
 
 def _finite(scan: Scan) -> np.ndarray:

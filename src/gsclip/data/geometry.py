@@ -8,6 +8,8 @@ from __future__ import annotations
 import numpy as np
 from scipy.spatial import cKDTree
 
+from gsclip.data.open3d_core import open3d_core
+
 # A disc of this many spacings holds about 78 points of an evenly sampled surface, and still about 20 where the
 # surface is so steep that the sensor's steps are four times as long as on a frontal face.
 NORMAL_RADIUS_IN_SPACINGS = 5.0
@@ -86,8 +88,7 @@ def estimate_normals(points: np.ndarray, neighbours: int = 30) -> np.ndarray:
     Returns:
         (n, 3) float32 unit vectors of arbitrary sign; (0, 0, 1) where the neighbours do not span a plane.
     """
-    import open3d as o3d
-
+    o3d = open3d_core()
     normals = np.tile(np.array([0.0, 0.0, 1.0]), (len(points), 1))
     spacing = point_spacing(points)
     if spacing > 0:

@@ -11,9 +11,9 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 from scipy.spatial import cKDTree
 
 from gsclip.data import layout
@@ -21,6 +21,9 @@ from gsclip.data.cloud_files import CommaError, parse_table
 from gsclip.data.sample import Scan
 from gsclip.data.scan_files import check_file, read_scan
 from gsclip.errors import InputError, one_line
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SPLITS = ("train", "test")
 SCANS = (".pcd",)

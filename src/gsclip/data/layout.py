@@ -9,11 +9,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from gsclip.data.index import INDEX_COLUMNS, validate_index
 from gsclip.errors import InputError, printable
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 CLUTTER = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
 MAX_NESTING = 3  # folders between the one that is named and the one that holds the categories
@@ -214,6 +216,8 @@ def list_samples(
     _passed_over.clear()
     if not table:
         raise InputError(root, *nothing)
+    import pandas as pd
+
     return validate_index(pd.DataFrame(table, columns=list(INDEX_COLUMNS)), str(root))
 
 

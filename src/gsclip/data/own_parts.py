@@ -167,17 +167,6 @@ def unlabelled(root: str | Path, row: pd.Series) -> bool:
     return not _has_table(Path(root), changed)
 
 
-def assumptions(extents: np.ndarray) -> str:
-    """What is assumed of scans whose unit and pose are not known, in one line.
-
-    Args:
-        extents: (s, 3) extent of each part along x, y and z, in the unit of its scan.
-    """
-    sides = " x ".join(f"{side:.3g}" for side in np.median(extents, axis=0))
-    many = "extent" if len(extents) == 1 else f"median extent of {len(extents)} scans"
-    return f"{many} {sides}: taken as it is; scores do not depend on the unit; the cameras look along +z"
-
-
 @functools.lru_cache
 def _has_table(root: Path, _changed: int) -> bool:
     """Whether there is a table of labels; asked anew when the time of the folder's last change is another one."""

@@ -209,3 +209,14 @@ def _check_shape(points: np.ndarray, where: str) -> None:
     deviations = np.linalg.svd(distinct - distinct.mean(axis=0), compute_uv=False)
     if not deviations[2] > MIN_RELATIVE_THICKNESS * deviations[0]:
         raise InputError(where, "all points of the part lie in one plane", "give a scan of a part that has a shape")
+
+
+def assumptions(extents: np.ndarray) -> str:
+    """What is assumed of scans whose unit and pose are not known, in one line.
+
+    Args:
+        extents: (s, 3) extent of each part along x, y and z, in the unit of its scan.
+    """
+    sides = " x ".join(f"{side:.3g}" for side in np.median(extents, axis=0))
+    many = "extent" if len(extents) == 1 else f"median extent of {len(extents)} scans"
+    return f"{many} {sides}: taken as it is; scores do not depend on the unit; the cameras look along +z"

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from gsclip.data import checks, own_parts
 from gsclip.data.datasets import DATASETS, warn_of_gaps
 from gsclip.data.masks import mask_file
-from gsclip.data.preparation import prepare_sample
+from gsclip.data.preparation import assumptions, prepare_sample
 from gsclip.data.sample import Sample, Scan
 from gsclip.errors import GsclipError, unexpected
 from gsclip.parallel import ordered_map
@@ -26,7 +26,6 @@ from gsclip.reuse import ReusingWriter, Store, code_digest, digest, log_reuse, r
 from gsclip.storage import sha256, write_csv
 
 INDEX_FILE = "index.csv"
-REJECTED_FILE = "rejected.csv"
 # What samples depend on, beside the index, files, parameters and seeds.
 CODE = ("data/*.py", "data/procedural/*.py", "storage.py")
 
@@ -162,14 +161,14 @@ def prepare_index(
         pack.remove(problems)
     kept = [extent for name, extent in extents.items() if name not in problems]
     if kept:
-        _log.info("%s: %s", own_parts.DATASET, own_parts.assumptions(np.array(kept)))
+        _log.info("%s: %s", own_parts.DATASET, assumptions(np.array(kept)))
     rejected = [
         checks.rejected_row(row["name"], row["scan_path"], problems[row["name"]])
         for row in rows
         if row["name"] in problems
     ]
     accepted = index[~index["name"].isin(problems)].reset_index(drop=True)
-    write_csv(folder / REJECTED_FILE, checks.rejected_table(rejected))
+    write_csv(folder / checks.REJECTED_FILE, checks.rejected_table(rejected))
     write_csv(folder / INDEX_FILE, accepted)
     _check(index, accepted, rejected, rejected_share_limit)
     return accepted

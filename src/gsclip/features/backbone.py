@@ -6,7 +6,8 @@ import json
 import logging
 import pickle  # its error alone: nothing is unpickled
 import string
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -15,18 +16,16 @@ import torch
 from torch import Tensor
 
 from gsclip.errors import GsclipError, InputError, one_line
-from gsclip.features.stem import ConvolutionalStem
-from gsclip.features.types import ClipModel
+from gsclip.features.embedded_clip import MEAN, STD, EmbeddedClip, EmbeddedTokenizer
+from gsclip.features.types import ClipModel, Tokenizer
 from gsclip.storage import sha256
 
 _log = logging.getLogger(__name__)
 
 EMBEDDED = "embedded"
-EMBEDDED_MODEL = "gsclip-embedded"
 RANDOM_WEIGHTS = "random"
 CLIP_CAPTIONS = ("{}", "a photo of one {}", "a grey rendering of one {}", "a depth image of one {}")
 SHA256_DIGITS = 64
-OWN_KEYS = ("note", "stem", "weights_sha256")  # of the embedded configuration; the others are open_clip's
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ class Backbone:
 
     Attributes:
         name: ``embedded`` or open_clip's name of the model.
-        clip: open_clip ``CLIP`` with a vision transformer.
+        clip: open_clip ``CLIP`` with a vision transformer, or :class:`~gsclip.features.embedded_clip.EmbeddedClip`.
         tokenizer: maps strings to (i, context) token ids.
         image_size: side of the images it takes, in pixels.
         patch_size: side of a patch in pixels.
@@ -76,17 +75,16 @@ def load_backbone(name: str = EMBEDDED, weights: str = "", weights_sha256: str =
         InputError: when the weights are missing, not the expected ones, or cannot be downloaded.
         GsclipError: when the model is unknown or no vision transformer.
     """
+    if name == EMBEDDED:
+        return _load_embedded()
     import open_clip
 
-    if name == EMBEDDED:
-        described = _describe(EMBEDDED, _load_embedded(), EMBEDDED_MODEL, _embedded_config()["note"])
-        return replace(described, captions=("{}",))
     if name not in open_clip.list_models():
         raise GsclipError(f"features.backbone: open_clip knows no model {name!r}; see open_clip.list_models()")
     if weights == RANDOM_WEIGHTS:
         torch.manual_seed(0)
         clip = open_clip.create_model(name)
-        return _describe(name, clip, name, f"{name} with random weights: for measurements only")
+        return _of_open_clip(name, clip, f"{name} with random weights: for measurements only")
     if not weights:
         raise GsclipError(f"features.weights: empty; name a pretrained tag (openai) or a file for {name}")
     published = open_clip.get_pretrained_cfg(name, weights) or {}
@@ -112,7 +110,7 @@ def load_backbone(name: str = EMBEDDED, weights: str = "", weights_sha256: str =
             raise InputError(weights, "is a TorchScript archive, which is not loaded", remedy) from error
         problem = f"weights of {name} cannot be loaded ({one_line(error)})"
         raise InputError(weights, problem, "download them once while on-line, or name a local file") from error
-    return _describe(name, clip, name, f"{name} with weights {weights} through open_clip")
+    return _of_open_clip(name, clip, f"{name} with weights {weights} through open_clip")
 
 
 def _check_sha256(file: Path, expected: str) -> None:
@@ -143,68 +141,70 @@ def embedded_folder() -> Path:
     return Path(str(files("gsclip.features") / "embedded"))
 
 
-def build_embedded(*, normalised: bool = False) -> ClipModel:
+def build_embedded(*, normalised: bool = False) -> EmbeddedClip:
     """Build the embedded backbone with freshly initialised weights (seed it before).
 
     Args:
         normalised: with batch norms in its stem, for training; the shipped weights are those of the folded stem.
     """
-    import open_clip
-
-    register_embedded()
-    logging.disable(logging.WARNING)  # open_clip warns of the missing weights, which are loaded or trained later
-    try:
-        clip = open_clip.create_model(EMBEDDED_MODEL)
-    finally:
-        logging.disable(logging.NOTSET)
-    # open_clip knows no stem: it takes the place of the patch embedding, with the same input and output.
-    width = clip.visual.conv1.out_channels
-    clip.visual.conv1 = ConvolutionalStem(**_embedded_config()["stem"], width=width, normalised=normalised)
-    return clip
+    config = _embedded_config()
+    parts = config["vision_cfg"], config["text_cfg"], config["stem"]
+    return EmbeddedClip(config["embed_dim"], *parts, normalised=normalised)
 
 
-def register_embedded() -> None:
-    """Make the embedded configuration known to open_clip under :data:`EMBEDDED_MODEL`."""
-    from open_clip import factory
-
-    config = {key: value for key, value in _embedded_config().items() if key not in OWN_KEYS}
-    factory._MODEL_CONFIGS.setdefault(EMBEDDED_MODEL, config)
+def embedded_tokenizer() -> EmbeddedTokenizer:
+    """Tokenizer of the embedded backbone."""
+    return EmbeddedTokenizer(_embedded_config()["text_cfg"]["context_length"])
 
 
 def _embedded_config() -> dict[str, Any]:
     return json.loads((embedded_folder() / "config.json").read_text(encoding="utf-8"))
 
 
-def _load_embedded() -> ClipModel:
+def _load_embedded() -> Backbone:
     from safetensors.torch import load_file
 
+    config = _embedded_config()
     weights = embedded_folder() / "weights.safetensors"
     if not weights.is_file():
         raise InputError(weights, "missing", "install the package again, or run `make backbone`")
-    if sha256(weights) != _embedded_config()["weights_sha256"]:
+    if sha256(weights) != config["weights_sha256"]:
         raise InputError(weights, "SHA-256 differs from config.json", "install the package again")
     clip = build_embedded()
-    state = {key: value.float() for key, value in load_file(weights).items()}
-    clip.load_state_dict(state, strict=True)
-    return clip
+    clip.load_state_dict({key: value.float() for key, value in load_file(weights).items()}, strict=True)
+    tokenizer = embedded_tokenizer()
+    return _describe(EMBEDDED, clip, tokenizer, MEAN, STD, config["note"], captions=("{}",))
 
 
-def _describe(name: str, clip: ClipModel, model_name: str, note: str) -> Backbone:
+def _of_open_clip(name: str, clip: ClipModel, note: str) -> Backbone:
     import open_clip
 
-    visual: Any = clip.visual
-    if not hasattr(visual, "_embeds") or not hasattr(visual, "conv1"):
+    if not hasattr(clip.visual, "_embeds") or not hasattr(clip.visual, "conv1"):
         raise GsclipError(f"features.backbone: {name} is no vision transformer of open_clip; choose a ViT")
-    clip.eval().requires_grad_(False)
     preprocess = open_clip.get_model_preprocess_cfg(clip)
+    return _describe(name, clip, open_clip.get_tokenizer(name), preprocess["mean"], preprocess["std"], note)
+
+
+def _describe(
+    name: str,
+    clip: ClipModel,
+    tokenizer: Tokenizer,
+    mean: Sequence[float],
+    std: Sequence[float],
+    note: str,
+    captions: tuple[str, ...] = CLIP_CAPTIONS,
+) -> Backbone:
+    clip.eval().requires_grad_(False)
+    visual: Any = clip.visual
     return Backbone(
         name=name,
         clip=clip,
-        tokenizer=open_clip.get_tokenizer(model_name),
+        tokenizer=tokenizer,
         image_size=int(visual.image_size[0]),
         patch_size=int(visual.patch_size[0]),
         dimension=int(visual.proj.shape[1]),
-        mean=torch.tensor(preprocess["mean"]).view(3, 1, 1),
-        std=torch.tensor(preprocess["std"]).view(3, 1, 1),
+        mean=torch.tensor(mean).view(3, 1, 1),
+        std=torch.tensor(std).view(3, 1, 1),
         note=note,
+        captions=captions,
     )

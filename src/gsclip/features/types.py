@@ -1,4 +1,7 @@
-"""Names for objects of open_clip, whose attributes a type checker cannot see, and for the encodings of images."""
+"""Names for objects of open_clip, whose attributes a type checker cannot see, and for the encodings of images.
+
+The embedded backbone's (:mod:`gsclip.features.embedded_clip`) have the same attributes.
+"""
 
 from typing import Any, Literal, TypeAlias
 

@@ -7,7 +7,7 @@ in the log, and at most a last line is torn, which reading leaves out. A line ho
 ``time``                              when the scan was scored or rejected, ISO 8601, UTC
 ``batch``                             the file's name without ``.jsonl``: time of its start and a random number
 ``scan``, ``scan_sha256``             the file, and SHA-256 of its bytes
-``model``                             see :func:`gsclip.monitoring.reference.model_version`
+``model``                             see :func:`gsclip.detector.model_version`
 ``rejected``                          why the scan could not be scored; the line ends there
 columns of ``samples.csv``            geometry, statistics of the views, embedding, scores and decision
 ====================================  ==========================================================================
@@ -23,13 +23,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from gsclip.errors import printable
 from gsclip.monitoring.columns import EMBEDDING_COLUMNS, VALUE_COLUMNS
 from gsclip.storage import append_line, plain, sha256
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 LOG_FOLDER = "log"  # within the folder of the monitoring
 RUNS_FILE = "runs.jsonl"
@@ -139,6 +140,8 @@ def read_window(
         if len(rows) == scans:
             break
     notes = tuple(f"left out of the log: {count} {what}" for what, count in left_out.items() if count)
+    import pandas as pd
+
     return LogWindow(pd.DataFrame(rows[::-1]), rejected, notes)
 
 

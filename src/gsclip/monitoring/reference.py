@@ -11,12 +11,11 @@ Thresholds are calibrated once, when the reference is made, and fixed from then 
 from __future__ import annotations
 
 import bisect
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -25,9 +24,6 @@ from gsclip.errors import InputError, one_line
 from gsclip.monitoring.columns import EMBEDDING, EMBEDDING_COLUMNS, VALUE_COLUMNS
 from gsclip.monitoring.drift import SMALLEST_WINDOW, checked, window_thresholds
 from gsclip.storage import atomic_directory, sha256, write_csv, write_json
-
-if TYPE_CHECKING:
-    from gsclip.detector import DetectorConfig
 
 ROWS_FILE = "reference.csv"
 SETTINGS_FILE = "reference.json"
@@ -42,7 +38,7 @@ class Settings(BaseModel):
     """What stands in ``reference.json``.
 
     Attributes:
-        model: version of the model that scored the rows, see :func:`model_version`.
+        model: version of the model that scored the rows, see :func:`gsclip.detector.model_version`.
         scans: number of rows.
         false_alarm_rate: of one window, over all columns together.
         splits: random splits of the rows that the thresholds come from.
@@ -80,12 +76,6 @@ class Reference:
         sizes = sorted(self.settings.thresholds)
         place = bisect.bisect_right(sizes, window)
         return self.settings.thresholds[sizes[place - 1]] if place else None
-
-
-def model_version(config: DetectorConfig) -> str:
-    """Twelve hexadecimal digits of a saved model: of its configuration, which holds the checksums of its files."""
-    content = json.dumps(config.model_dump(mode="json"), sort_keys=True)
-    return hashlib.sha256(content.encode()).hexdigest()[:12]
 
 
 def make_reference(

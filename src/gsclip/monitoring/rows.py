@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from gsclip.data.sample import Sample
 from gsclip.features.encode import ViewTokens
@@ -13,6 +11,9 @@ from gsclip.monitoring.columns import EMBEDDING_COLUMNS, INPUT_COLUMNS, SCORE_CO
 from gsclip.monitoring.statistics import sample_statistics, score_statistics
 from gsclip.scores.prediction import Prediction
 from gsclip.views.views import Views
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SAMPLES_FILE = "samples.csv"
 IDENTITY_COLUMNS = ("name", "dataset", "category", "split", "defect", "label", "role")
@@ -57,4 +58,6 @@ def sample_row(
 
 def samples_table(rows: list[dict[str, Any]]) -> pd.DataFrame:
     """Table of rows, columns in the order of :data:`SAMPLE_COLUMNS`."""
+    import pandas as pd
+
     return pd.DataFrame(rows, columns=list(SAMPLE_COLUMNS)).astype({"label": "Int64", "decision": "Int64"})

@@ -39,7 +39,8 @@ from gsclip.data.procedural.families import FAMILIES, categories
 from gsclip.data.sample import Scan
 from gsclip.determinism import make_deterministic
 from gsclip.errors import GsclipError
-from gsclip.features.backbone import EMBEDDED_MODEL, build_embedded, embedded_folder
+from gsclip.features.backbone import build_embedded, embedded_folder, embedded_tokenizer
+from gsclip.features.embedded_clip import MEAN, STD
 from gsclip.features.images import depth_images, rendered_images
 from gsclip.features.types import ClipModel, DepthEncoding, RenderedEncoding, Tokenizer, VisualEncoder
 from gsclip.features.value_attention import EncodedImages, encode_embedded
@@ -479,7 +480,7 @@ def embed_crops(visual: VisualEncoder, images: Tensor, corners: Tensor) -> Tenso
     """Embed square crops (i, 3, h, w) with the positions that they have in the whole image.
 
     Args:
-        visual: open_clip's vision transformer.
+        visual: the vision transformer.
         images: normalised.
         corners: (i, 2) row and column of the first patch of each crop.
 
@@ -645,11 +646,8 @@ def _objective(
     pairs: bool = False,
     ranked: bool = False,
 ) -> Objective:
-    import open_clip
-
-    texts = Texts([FAMILIES[name].noun for name in categories("backbone")], open_clip.get_tokenizer(EMBEDDED_MODEL))
-    preprocess = open_clip.get_model_preprocess_cfg(clip)
-    mean, std = (torch.tensor(preprocess[name]).view(3, 1, 1) for name in ("mean", "std"))
+    texts = Texts([FAMILIES[name].noun for name in categories("backbone")], embedded_tokenizer())
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (MEAN, STD))
     return Objective(
         clip, texts, packs, settings, mean, std, state_weight=state_weight, pairs=pairs, ranked=ranked
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from gsclip.commands import evaluate_dataset
+from gsclip.commands.evaluate import evaluate_dataset
 from gsclip.params import Params
 from gsclip.stages import common
 from gsclip.storage import write_json

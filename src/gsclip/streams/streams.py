@@ -9,12 +9,12 @@ from gsclip.features.backbone import Backbone
 from gsclip.features.types import VisualEncoder
 from gsclip.params import Stage2Params
 from gsclip.storage import TRAIN_AGAIN, load_module, save_module
-from gsclip.streams.depth_lora import build_depth_stream, load_depth_stream
+from gsclip.streams.depth_lora import ADAPTER_CONFIG_FILE, ADAPTER_FILE, build_depth_stream, load_depth_stream
 from gsclip.streams.refinement import SynergisticRefinement
 
 REFINEMENT_FILE = "refinement.safetensors"
 DEPTH_STREAM_FOLDER = "depth_stream"
-ADAPTER_FILE = "adapter_model.safetensors"
+STREAM_FILES = (REFINEMENT_FILE, *(f"{DEPTH_STREAM_FOLDER}/{name}" for name in (ADAPTER_FILE, ADAPTER_CONFIG_FILE)))
 
 
 def build_streams(backbone: Backbone, stage2: Stage2Params) -> tuple[VisualEncoder, SynergisticRefinement]:
@@ -33,30 +33,26 @@ def load_streams(
 ) -> tuple[VisualEncoder, SynergisticRefinement] | tuple[None, None]:
     """Build depth stream and SRM with the weights in a folder; nothing when the depth stream is switched off.
 
+    The depth stream is for inference: it shares the backbone's weights.
+
     Raises:
         InputError: when the weights are missing or do not fit.
     """
-    from peft import get_peft_model_state_dict
     from safetensors import SafetensorError
-    from safetensors.torch import load_file
 
     if not stage2.depth_stream:
         return None, None
     refinement = SynergisticRefinement(backbone.dimension)
     load_module(refinement, folder / REFINEMENT_FILE)
     adapter = folder / DEPTH_STREAM_FOLDER
-    if not (adapter / ADAPTER_FILE).is_file():  # PEFT would look for it on a hub, or for a pickle
+    if not (adapter / ADAPTER_FILE).is_file():
         raise InputError(adapter, "adapter of the depth stream not found", TRAIN_AGAIN)
     try:
-        depth_stream = load_depth_stream(backbone.clip.visual, str(adapter))
-        # PEFT only warns of missing keys, and their LoRA would start afresh.
-        expected = set(get_peft_model_state_dict(depth_stream))
-        stored = set(load_file(adapter / ADAPTER_FILE))
-        if stored != expected:
-            raise ValueError(f"lacks or adds {', '.join(sorted(stored ^ expected)[:3])}")
-        config = depth_stream.active_peft_config
-        if (config.r, config.lora_alpha) != (stage2.lora_rank, stage2.lora_alpha):
-            raise ValueError(f"rank {config.r} and alpha {config.lora_alpha} are not those of the parameters")
+        depth_stream = load_depth_stream(backbone.clip.visual, adapter)
+        if (depth_stream.rank, depth_stream.alpha) != (stage2.lora_rank, stage2.lora_alpha):
+            raise ValueError(
+                f"rank {depth_stream.rank} and alpha {depth_stream.alpha} are not those of the parameters"
+            )
         return depth_stream, refinement
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
         raise InputError(adapter / ADAPTER_FILE, f"cannot be loaded ({one_line(error)})", TRAIN_AGAIN) from error

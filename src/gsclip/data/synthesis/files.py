@@ -22,7 +22,6 @@ from gsclip.data.background import remove_background
 from gsclip.data.companions import is_companion
 from gsclip.data.datasets import CALIBRATION_SPLIT
 from gsclip.data.own_parts import GOOD, LABELS_FILE, SPLITS
-from gsclip.data.preparing import REJECTED_FILE
 from gsclip.data.procedural.casting import single_thread
 from gsclip.data.scan_files import MESH_POINTS, MIN_POINTS, is_scan_file, read_cloud_file, read_scan
 from gsclip.data.synthesis import clouds, grids, views
@@ -197,7 +196,7 @@ def synthesize(folder: Path, output: Path, settings: Settings) -> list[GsclipErr
             problem, remedy = f"no sample of the split {split} could be made", "give more parts, or another --seed"
             made.reject(folder, folder.name, InputError(folder, problem, remedy))
         write_csv(temporary / LABELS_FILE, pd.DataFrame(made.labels))
-        write_csv(temporary / REJECTED_FILE, checks.rejected_table(made.rejected_rows))
+        write_csv(temporary / checks.REJECTED_FILE, checks.rejected_table(made.rejected_rows))
         write_json(
             temporary / RECORD_FILE,
             {"parameters": dataclasses.asdict(settings), "sources": made.sources, "samples": made.samples},
@@ -500,7 +499,7 @@ def _written(record: Path) -> set[str]:
         files = {str(sample[key]) for sample in samples for key in ("scan", "mask")}
     except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
         raise InputError(record, "is no record of synthesised data", "name a new folder") from error
-    return {RECORD_FILE, LABELS_FILE, REJECTED_FILE, *files}
+    return {RECORD_FILE, LABELS_FILE, checks.REJECTED_FILE, *files}
 
 
 def _write(root: Path, place: Path, number: int, sample: Sample) -> tuple[str, str]:
