@@ -129,7 +129,8 @@ def make_project(kind: str, folder: Path) -> None:
         make_toy(folder)
         return
     git("clone", "--quiet", ROOT, folder)
-    shrink(folder / "params.yaml", {"gate": {"timed_samples": 0}})
+    samples = {"auxiliary_samples": 2, "calibration_samples": 2, "test_samples": 2}
+    shrink(folder / "params.yaml", {"prepare": samples, "gate": {"timed_samples": 0}})
     git("rm", "--quiet", "dvc.lock", cwd=folder)
     git("commit", "--quiet", "--all", "--message", "tiny", cwd=folder)
 
