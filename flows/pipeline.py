@@ -218,7 +218,7 @@ def _environment(workspace: Path, scheduler: str) -> dict[str, str]:
 
 
 def _lines(process: subprocess.Popen[bytes], label: str) -> Iterator[str]:
-    """Lines of the output that are not empty, carriage returns end one, too; until it closes or the process has ended."""
+    """Lines of the output that are not empty (a carriage return ends one, too), until it or the process has ended."""
     if (pipe := process.stdout) is None:
         raise ValueError("the output is no pipe")
     rest, heard, told, ended = b"", time.monotonic(), 0, float("inf")
