@@ -6,10 +6,12 @@ Where ``.gsclip/champion/predictions`` are there, they are the champion's scores
 
 from __future__ import annotations
 
+import functools
 import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -23,6 +25,10 @@ from gsclip.promotion.gate import Costs, Verdict, decide
 from gsclip.promotion.pairs import paired_scores
 from gsclip.stages import common
 from gsclip.storage import Pack, atomic_directory, write_json, write_pack
+
+if TYPE_CHECKING:
+    from gsclip.detector import Detector
+    from gsclip.scores.prediction import Prediction
 
 CHAMPION = Path(".gsclip/champion")
 VERDICT = Path(".gsclip/gate.json")
@@ -84,8 +90,12 @@ def _seconds_per_object(tested: pd.DataFrame, number: int) -> float | None:
     for name, category in zip(chosen["name"], chosen["category"], strict=True):
         with Pack(common.PREPARED / f"{category}.h5", Sample) as pack:
             sample = pack[name]
-        seconds.append(_spent(lambda sample=sample: detector.predict(sample, detector.render(sample))))
+        seconds.append(_spent(functools.partial(_score, detector, sample)))
     return float(np.median(seconds[1:]))
+
+
+def _score(detector: Detector, sample: Sample) -> Prediction:
+    return detector.predict(sample, detector.render(sample))
 
 
 def _spent(work: Callable[[], object]) -> float:
