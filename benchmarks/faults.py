@@ -34,6 +34,7 @@ from typing import Any
 import psutil
 from flows.serve import Service, environment, start_server
 
+from benchmarks.full_size import machine
 from benchmarks.shared import write_results
 from benchmarks.tiny import shrink
 from gsclip.promotion.registry import git, read_registry
@@ -129,7 +130,8 @@ def make_project(kind: str, folder: Path) -> None:
         make_toy(folder)
         return
     git("clone", "--quiet", ROOT, folder)
-    shrink(folder / "params.yaml", {"gate": {"timed_samples": 0}})
+    samples = {"auxiliary_samples": 2, "calibration_samples": 2, "test_samples": 2}
+    shrink(folder / "params.yaml", {"prepare": samples, "gate": {"timed_samples": 0}})
     git("rm", "--quiet", "dvc.lock", cwd=folder)
     git("commit", "--quiet", "--all", "--message", "tiny", cwd=folder)
 
@@ -215,14 +217,11 @@ def kill_once(made: Bench, moment: float, *, everything: bool) -> dict[str, Any]
     }
 
 
-def kills(made: Bench, number: int, seed: int = 0) -> list[dict[str, Any]]:
+def kills(made: Bench, number: int, seed: int = 0) -> Iterator[dict[str, Any]]:
     """Kill at random moments; one row a kill."""
     rng = random.Random(seed)  # noqa: S311 - moments
-    rows = []
     for turn in range(number):
-        rows.append(kill_once(made, rng.uniform(0, made.seconds), everything=turn % 2 == 1))
-        print(f"kill {turn + 1} of {number}: {rows[-1]}", flush=True)
-    return rows
+        yield kill_once(made, rng.uniform(0, made.seconds), everything=turn % 2 == 1)
 
 
 def wait_for_step(made: Bench, process: subprocess.Popen[str], patience: float = 600) -> None:
@@ -377,7 +376,8 @@ def markdown(result: dict[str, Any]) -> str:
     lines = [
         "# Faults during a retraining",
         "",
-        f"Project: {result['project']}; an undisturbed run took {result['seconds']:.0f} seconds.",
+        f"Project: {result['project']}; an undisturbed run took {result['seconds']:.0f} seconds. {result['machine']}; "
+        f"load {result['load']:.1f} at the start. `python -m benchmarks.faults`.",
         "",
         f"{sum(row['identical'] for row in rows)} of {len(rows)} kills were followed by a run that left what an "
         "undisturbed one leaves, byte for byte.",
@@ -431,16 +431,25 @@ def main() -> int:
     parser.add_argument("--output", type=Path, help="written as .json and .md")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    result: dict[str, Any] = {"project": options.project, "machine": machine(), "load": os.getloadavg()[0]}
+    result |= {"kills": [], "faults": {}}
+
+    def save() -> None:  # after each of them: an end of this script loses nothing
+        if options.output:
+            write_results(options.output, result, markdown(result))
+
     with tempfile.TemporaryDirectory(prefix="gsclip-faults-") as folder, bench(options.project, Path(folder)) as made:
         print(f"undisturbed: {made.seconds:.0f} s", flush=True)
-        result: dict[str, Any] = {"project": options.project, "seconds": made.seconds, "kills": [], "faults": {}}
+        result["seconds"] = made.seconds
         if "kills" in options.only:
-            result["kills"] = kills(made, options.kills, options.seed)
+            for row in kills(made, options.kills, options.seed):
+                result["kills"].append(row)
+                print(f"kill {len(result['kills'])} of {options.kills}: {row}", flush=True)
+                save()
         for name in (name for name in FAULTS if name in options.only):
             result["faults"][name] = FAULTS[name](made)
             print(f"{name}: {result['faults'][name]}", flush=True)
-    if options.output:
-        write_results(options.output, result, markdown(result))
+            save()
     rows = [*(row["identical"] for row in result["kills"]), *(row["recovered"] for row in result["faults"].values())]
     return 0 if all(row is not False for row in rows) else 1
 

@@ -20,7 +20,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.events import AutomationCore, EventTrigger, ResourceSpecification
 from prefect.events.actions import RunDeployment
-from prefect.events.schemas.automations import Posture
+from prefect.events.schemas.automations import Automation, Posture
 from prefect.events.schemas.events import Event
 from prefect.exceptions import ObjectNotFound
 from prefect.runtime import flow_run
@@ -61,7 +61,7 @@ def pass_on(verdict: Verdict, folder: Path, page: Path, cooldown_hours: float) -
                 f"Not passed on: the last alarm was, at {cooldown.last:%Y-%m-%d %H:%M} UTC; "
                 f"the next can be from {cooldown.until:%Y-%m-%d %H:%M} UTC."
             )
-        listeners = _listeners(client)
+        listeners = [automation.name for automation in _listening(client)]
         event = _send(client, verdict, folder, page)
         if not listeners:
             return f"Sent as event {DRIFT_EVENT}, but no automation listens for it (docs/operations.md)."
@@ -111,11 +111,15 @@ def monitor(
     return Completed(name=STATE_NAMES[verdict.outcome], message=verdict.text, data=report)
 
 
-def connect(deployment: str) -> None:
+def connect(deployment: str) -> str:
     """Make the server start a deployment on every alarm that is passed on; an earlier connection is replaced.
 
     Args:
         deployment: ``<flow>/<deployment>``.
+
+    Returns:
+        Name of the automation: :data:`AUTOMATION`, or that of a trigger of ``prefect.yaml`` that does so already. Two
+        would start it twice.
 
     Raises:
         InputError: the server does not know it.
@@ -125,6 +129,10 @@ def connect(deployment: str) -> None:
             target = client.read_deployment_by_name(deployment)
         except (ObjectNotFound, ValueError) as error:
             raise InputError(f"deployment {deployment}", "is not known", "run `prefect deployment ls`") from error
+        for other in _listening(client):
+            starts = [action.deployment_id for action in other.actions if isinstance(action, RunDeployment)]
+            if other.name != AUTOMATION and target.id in starts:
+                return other.name
         automation = AutomationCore(
             name=AUTOMATION,
             description=f"Starts {deployment} when the monitoring finds drift.",
@@ -142,12 +150,13 @@ def connect(deployment: str) -> None:
             client.update_automation(earlier[0].id, automation)
         else:
             client.create_automation(automation)
+    return AUTOMATION
 
 
-def _listeners(client: SyncPrefectClient) -> list[str]:
-    """Names of the automations that an alarm starts."""
+def _listening(client: SyncPrefectClient) -> list[Automation]:
+    """The automations that an alarm starts."""
     return [
-        automation.name
+        automation
         for automation in client.read_automations()
         if automation.enabled
         and isinstance(automation.trigger, EventTrigger)
@@ -204,8 +213,8 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
         if arguments.connect:
-            connect(arguments.connect)
-            print(f"{arguments.connect} starts on alarms from now on (automation {AUTOMATION})")
+            name = connect(arguments.connect)
+            print(f"{arguments.connect} starts on alarms from now on (automation {name})")
             return 0
         reference = arguments.reference and str(Path(arguments.reference).resolve())
         folder = str(Path(arguments.folder).resolve())

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import graphlib
 import os
+import selectors
 import subprocess
 import sys
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import psutil
 import yaml
 
 from flows.locks import held_locks
@@ -23,6 +27,8 @@ from gsclip.parallel import SCHEDULER
 DVC_FILE = "dvc.yaml"
 LOCK_FILE = "dvc.lock"
 LAST_LINES = 20
+QUIET_SECONDS = 600.0  # so long without output is worth a line that tells what runs
+GRACE_SECONDS = 5.0  # for the output of a command that has ended; what it left running may keep the pipe open for good
 FULL_DISK = "The disk is full: free some space and run again. What is finished is kept."
 _SUPERVISOR = Path(__file__).with_name("supervisor.py")
 
@@ -121,6 +127,9 @@ def run_command(
 ) -> None:
     """Run a command; it and everything it starts end with this process, however that ends.
 
+    It is over when the command has ended, whatever of it still runs. While it is silent, a line every ten minutes
+    tells which processes there are, so that a wait for ever is seen and known.
+
     Args:
         command: its words; ``python`` and ``dvc`` are those of this environment.
         workspace: folder it runs in; its ``src`` is imported first.
@@ -140,13 +149,10 @@ def run_command(
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        text=True,
-        encoding="utf-8",
-        errors="replace",
         start_new_session=True,
         pass_fds=held_locks(),
     ) as process:
-        for line in map(without_secrets, _lines(process)):
+        for line in map(without_secrets, _lines(process, label)):
             log(line)
             last.append(line)
         code = process.wait()
@@ -211,10 +217,46 @@ def _environment(workspace: Path, scheduler: str) -> dict[str, str]:
     }
 
 
-def _lines(process: subprocess.Popen[str]) -> Iterator[str]:
-    for line in process.stdout or ():
-        if text := line.rstrip():
+def _lines(process: subprocess.Popen[bytes], label: str) -> Iterator[str]:
+    """Lines of the output that are not empty (a carriage return ends one, too), until it or the process has ended."""
+    if (pipe := process.stdout) is None:
+        raise ValueError("the output is no pipe")
+    rest, heard, told, ended = b"", time.monotonic(), 0, float("inf")
+    with selectors.DefaultSelector() as selector:
+        selector.register(pipe, selectors.EVENT_READ)
+        while time.monotonic() - ended < 10 * GRACE_SECONDS:
+            if ended == float("inf") and process.poll() is not None:
+                ended = time.monotonic()
+            if selector.select(1.0 if ended == float("inf") else GRACE_SECONDS):
+                if not (content := os.read(pipe.fileno(), 1 << 16)):
+                    break
+                *lines, rest = (rest + content).replace(b"\r", b"\n").split(b"\n")
+                yield from _texts(lines)
+                heard, told = time.monotonic(), 0
+            elif ended < float("inf"):
+                break
+            elif time.monotonic() - heard > (told + 1) * QUIET_SECONDS:
+                told += 1
+                yield f"{label}: nothing heard for {told * QUIET_SECONDS / 60:.0f} minutes; {_family(process.pid)}"
+    yield from _texts([rest])
+
+
+def _texts(lines: Sequence[bytes]) -> Iterator[str]:
+    for line in lines:
+        if text := line.decode("utf-8", errors="replace").rstrip():
             yield text
+
+
+def _family(process: int) -> str:
+    """What a process has started: number, state, seconds of processor and words of each."""
+    found = []
+    with contextlib.suppress(psutil.NoSuchProcess):
+        for member in psutil.Process(process).children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                times = member.cpu_times()
+                words = " ".join(member.cmdline())[:120]
+                found.append(f"{member.pid} {member.status()}, {times.user + times.system:.0f} s: {words}")
+    return "; ".join(found) or "no process"
 
 
 def _remedies(lines: str) -> list[str]:

@@ -8,6 +8,7 @@ for the time of the run.
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import json
 import shutil
 import signal
@@ -165,6 +166,7 @@ def retrain(
     Returns:
         The report in Markdown, which is also the artifact ``retraining-report``.
     """
+    faulthandler.register(signal.SIGUSR1)  # where it stands, into the worker's log, for whoever wonders
     context = FlowRunContext.get()
     run = str(context.flow_run.id) if context and context.flow_run else str(uuid.uuid4())
     repository = clones.find_source(source)

@@ -12,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 import yaml
 from benchmarks.faults import Bench, fingerprint, half_written, kill
@@ -93,14 +94,37 @@ def worker(server, port, folder, project):
     service.stop()
 
 
-def ended(client, run_id, seconds=600):
-    deadline = time.monotonic() + seconds
-    while True:
-        run = client.read_flow_run(run_id)
-        if run.state is not None and run.state.is_final():
-            return run
-        assert time.monotonic() < deadline, f"still {run.state_name}"
-        time.sleep(0.5)
+@pytest.fixture(scope="module")
+def ended(client, folder, worker):
+    """Waits for the end of a run as long as it shows progress; tells all that is known when it does not."""
+
+    def progress():
+        logs = [worker.log, *(folder / "project" / ".gsclip" / "retrain" / "logs").glob("*.jsonl")]
+        return {path: path.stat().st_size for path in logs}
+
+    def wait(run_id, patience=600):
+        seen, deadline = progress(), time.monotonic() + patience
+        while True:
+            run = client.read_flow_run(run_id)
+            if run.state is not None and run.state.is_final():
+                return run
+            if (now := progress()) != seen:
+                seen, deadline = now, time.monotonic() + patience
+            assert time.monotonic() < deadline, f"still {run.state_name}, no progress\n{situation(worker)}"
+            time.sleep(0.5)
+
+    return wait
+
+
+def situation(worker):
+    """What the worker's descendants do; those that run flows write where they stand into its log."""
+    members = psutil.Process(worker.process.pid).children(recursive=True)
+    rows = [f"{one.pid} {one.status()} {one.cpu_times()[:2]} {' '.join(one.cmdline())}" for one in members]
+    for one in members:
+        if {"prefect.engine", "prefect.flow_engine"} & set(one.cmdline()):
+            one.send_signal(signal.SIGUSR1)
+    time.sleep(5)
+    return "\n".join([*rows, worker.last_lines(60)])
 
 
 def runs_of(client):
@@ -112,7 +136,7 @@ def events(project):
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def test_a_schedule_fires_and_the_first_model_becomes_the_champion(worker, client, project, checkout):
+def test_a_schedule_fires_and_the_first_model_becomes_the_champion(worker, client, project, checkout, ended):
     deadline = time.monotonic() + 300
     while not (started := [run for run in runs_of(client) if run.state_name in ("Running", "Completed", "Failed")]):
         assert time.monotonic() < deadline, "no scheduled run has started"
@@ -120,7 +144,7 @@ def test_a_schedule_fires_and_the_first_model_becomes_the_champion(worker, clien
     deployment = client.read_deployment_by_name(DEPLOYMENT)
     for schedule in deployment.schedules:  # one run is enough
         client.update_deployment_schedule(deployment.id, schedule.id, active=False)
-    run = ended(client, started[0].id)
+    run = ended(started[0].id)
     assert run.auto_scheduled
     assert run.state.is_completed(), run.state.message
     assert deployment.global_concurrency_limit.limit == 1
@@ -141,21 +165,25 @@ def test_a_schedule_fires_and_the_first_model_becomes_the_champion(worker, clien
     assert {event["run"] for event in events(project)} == {str(run.id)}
 
 
-def deployed_run(client):
-    deployment = client.read_deployment_by_name(DEPLOYMENT)
-    return ended(client, client.create_flow_run_from_deployment(deployment.id).id)
+@pytest.fixture
+def deployed_run(client, ended):
+    def run():
+        deployment = client.read_deployment_by_name(DEPLOYMENT)
+        return ended(client.create_flow_run_from_deployment(deployment.id).id)
+
+    return run
 
 
-def test_a_better_model_is_promoted_a_worse_one_refused_and_rollback_works(worker, client, project):
+def test_a_better_model_is_promoted_a_worse_one_refused_and_rollback_works(client, project, deployed_run):
     set_quality(project, 0.6)
     head = git(project, "rev-parse", "HEAD")
-    assert deployed_run(client).state.is_completed()
+    assert deployed_run().state.is_completed()
     assert read_registry(project).champion.version == "v0.2.0"
     tables = [artifact for artifact in client.read_artifacts() if artifact.key == "retraining-metrics"]
     assert "+" in json.loads(tables[-1].data)[0]["Difference"]
 
     set_quality(project, 0.2)
-    assert deployed_run(client).state.is_completed()
+    assert deployed_run().state.is_completed()
     found = read_registry(project)
     assert (found.champion.version, found.challenger.version) == ("v0.2.0", "v0.3.0")
     gate = next(event for event in events(project) if event["event"] == "finished" and event["step"] == "gate")
@@ -165,7 +193,7 @@ def test_a_better_model_is_promoted_a_worse_one_refused_and_rollback_works(worke
     rollback(project)
     assert read_registry(project).champion.version == "v0.1.0"
     git(project, "reset", "--quiet", "--hard", head)  # the better model once more: its stages come from the cache
-    assert deployed_run(client).state.is_completed()
+    assert deployed_run().state.is_completed()
     found = read_registry(project)
     assert len(found.versions) == 3
     assert found.champion.version == "v0.1.0", "nobody undoes a rollback but a person"
@@ -174,10 +202,10 @@ def test_a_better_model_is_promoted_a_worse_one_refused_and_rollback_works(worke
     assert git(project, "rev-parse", "HEAD") == head
 
 
-def test_a_failing_stage_ends_the_run_with_its_last_lines_and_publishes_nothing(worker, client, project, folder):
+def test_a_failing_stage_ends_the_run_with_its_last_lines_and_publishes_nothing(project, folder, deployed_run):
     before = read_registry(project)
     set_quality(project, "not a number")
-    run = deployed_run(client)
+    run = deployed_run()
     assert run.state.is_failed()
     assert "stage train failed" in run.state.message
     assert "could not convert string to float" in run.state.message
@@ -233,8 +261,6 @@ time.sleep(60)
 """
     with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True) as starter:
         assert starter.stdout.readline() == "up\n"
-        import psutil
-
         deadline = time.monotonic() + 30
         while not any("sleep" in child.name() for child in psutil.Process(starter.pid).children(recursive=True)):
             assert time.monotonic() < deadline

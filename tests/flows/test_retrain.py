@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from flows import pipeline
 from flows.pipeline import FULL_DISK, Outcome, Stage, StageError, locked_parameters, read_stages, run_command, run_stage
 from flows.run_report import Registered, changes_table, markdown_report, read_metrics
 
@@ -314,3 +316,24 @@ def test_a_full_disk_is_named(tmp_path):
     with pytest.raises(StageError, match="pushing failed") as caught:
         run_command(command, tmp_path, lambda line: None, "pushing")
     assert str(caught.value).endswith(FULL_DISK)
+
+
+@pytest.mark.slow
+def test_a_command_is_over_when_it_has_ended_whatever_it_left_running(tmp_path, monkeypatch):
+    monkeypatch.setattr(pipeline, "GRACE_SECONDS", 1.0)
+    leave = "import subprocess; print(subprocess.Popen(['sleep', '60'], start_new_session=True).pid)"
+    lines = []
+    start = time.monotonic()
+    run_command([sys.executable, "-c", leave], tmp_path, lines.append, "leaving")
+    assert time.monotonic() - start < 30
+    os.kill(int(lines[0]), signal.SIGKILL)  # it has been there all the time
+
+
+@pytest.mark.slow
+def test_what_a_silent_command_waits_for_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(pipeline, "QUIET_SECONDS", 1.0)
+    lines = []
+    wait = "import subprocess; subprocess.run(['sleep', '6']); print('a', end=chr(13)); print('b')"
+    run_command([sys.executable, "-c", wait], tmp_path, lines.append, "the pull")
+    assert re.match(r"the pull: nothing heard for 0 minutes; .*sleeping.*: sleep 6", lines[0])
+    assert lines[-2:] == ["a", "b"]
