@@ -1,6 +1,7 @@
 """What the pages draw: pure functions from arrays to plotly figures and images.
 
-Scores have the colours of :mod:`gsclip.report.palette`; matplotlib, from which they come, is imported with the first.
+Scores have the colours of :mod:`gsclip.report.palette`; matplotlib, from which they come, and scipy are imported
+when they are first needed: the first page waits for neither.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from types import MappingProxyType
 import numpy as np
 import plotly.graph_objects as go
 from PIL import Image
-from scipy.ndimage import binary_dilation
 
 SURFACE = (163, 172, 181)
 SHADE = 0.45  # share of a point's brightness that depends on its normal
@@ -84,6 +84,8 @@ def view_layers(
 
 def outline(truth: np.ndarray) -> np.ndarray:
     """Rim two pixels wide around the true pixels of a mask (h, w)."""
+    from scipy.ndimage import binary_dilation
+
     return np.asarray(binary_dilation(truth, iterations=2) & ~truth)
 
 
