@@ -20,6 +20,7 @@ SHADE = 0.45  # share of a point's brightness that depends on its normal
 ALARM_COLOUR = (213, 94, 0)  # vermilion of the Okabe-Ito palette
 CLOUD_HEIGHT = 560
 COLOUR_STEP = 3  # of 255, between two colours of a cloud
+SYMBOL = "square"  # plotly makes 18 corners of triangles of it, 69 of a circle; two pixels wide they look alike
 
 Range = tuple[float, float]
 Colours = np.ndarray
@@ -216,7 +217,7 @@ def _cloud(
     x, y, z = ((points - frame[0]) / frame[1]).astype(float).round(4).T
     if not len(points):
         return go.Scatter3d(x=[None], y=[None], z=[None], scene=scene, mode="markers", showlegend=False)
-    marker = {"size": size, "line": {"width": 0}, **_marker_colours(colours)}
+    marker = {"symbol": SYMBOL, "size": size, "line": {"width": 0}, **_marker_colours(colours)}
     return go.Scatter3d(x=x, y=y, z=z, scene=scene, mode="markers", marker=marker, showlegend=False)
 
 

@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-
 # Okabe and Ito's colours that hold on white and on dark alike.
 BLUE, VERMILION, GREEN, PURPLE, SKY, ORANGE = "#2F7FBF", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00"
 SERIES = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY)
