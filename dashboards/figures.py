@@ -1,6 +1,7 @@
 """What the pages draw: pure functions from arrays to plotly figures and images.
 
-Scores have the colours of :mod:`gsclip.report.palette`; matplotlib, from which they come, is imported with the first.
+Scores have the colours of :mod:`gsclip.report.palette`; matplotlib, from which they come, and scipy are imported
+when they are first needed: the first page waits for neither.
 """
 
 from __future__ import annotations
@@ -13,13 +14,13 @@ from types import MappingProxyType
 import numpy as np
 import plotly.graph_objects as go
 from PIL import Image
-from scipy.ndimage import binary_dilation
 
 SURFACE = (163, 172, 181)
 SHADE = 0.45  # share of a point's brightness that depends on its normal
 ALARM_COLOUR = (213, 94, 0)  # vermilion of the Okabe-Ito palette
 CLOUD_HEIGHT = 560
 COLOUR_STEP = 3  # of 255, between two colours of a cloud
+SYMBOL = "square"  # plotly makes 18 corners of triangles of it, 69 of a circle; two pixels wide they look alike
 
 Range = tuple[float, float]
 Colours = np.ndarray
@@ -84,6 +85,8 @@ def view_layers(
 
 def outline(truth: np.ndarray) -> np.ndarray:
     """Rim two pixels wide around the true pixels of a mask (h, w)."""
+    from scipy.ndimage import binary_dilation
+
     return np.asarray(binary_dilation(truth, iterations=2) & ~truth)
 
 
@@ -214,7 +217,7 @@ def _cloud(
     x, y, z = ((points - frame[0]) / frame[1]).astype(float).round(4).T
     if not len(points):
         return go.Scatter3d(x=[None], y=[None], z=[None], scene=scene, mode="markers", showlegend=False)
-    marker = {"size": size, "line": {"width": 0}, **_marker_colours(colours)}
+    marker = {"symbol": SYMBOL, "size": size, "line": {"width": 0}, **_marker_colours(colours)}
     return go.Scatter3d(x=x, y=y, z=z, scene=scene, mode="markers", marker=marker, showlegend=False)
 
 

@@ -13,8 +13,6 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from gsclip.report.curves import ALL
-
 # Okabe and Ito's colours that hold on white and on dark alike.
 BLUE, VERMILION, GREEN, PURPLE, SKY, ORANGE = "#2F7FBF", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00"
 SERIES = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY)
@@ -172,6 +170,8 @@ def resized(figure: go.Figure, height: int) -> go.Figure:
 
 def _curves(curves: pd.DataFrame, x: str, y: str) -> go.Figure:
     """One line a category: all of them together thick, each alone thin."""
+    from gsclip.report.curves import ALL  # here: scipy comes with it, and learning curves need none
+
     figure = go.Figure()
     for place, (category, rows) in enumerate(curves.groupby("category", sort=False)):
         if category == ALL:
