@@ -15,8 +15,8 @@ from gsclip.data.procedural.dataset import generate_scan
 from gsclip.detector import CONFIG_FILE, Detector, Licences, Origin, read_config
 from gsclip.errors import InputError
 from gsclip.features.backbone import load_backbone
-from gsclip.features.encode import encode_views, rendered_tokens
-from gsclip.features.images import depth_images
+from gsclip.features.encode import encode_views
+from gsclip.features.images import depth_images, rendered_images
 from gsclip.prompts.grouping import stack_groupings
 from gsclip.scores.scoring import score_views, scored_views
 from gsclip.storage import sha256
@@ -348,10 +348,13 @@ def test_scores_are_those_of_the_modules_that_were_trained(backbone, scan):
     as_if_trained(detector, stack_groupings([detector.group(sample)] * 2))
     views, config = detector.render(sample), detector.config.features
     options = {"local_blocks": config.local_blocks, "local_layers": config.local_layers}
-    tokens = rendered_tokens(backbone, views, encoding=config.rendered_encoding, **options)
+    tokens = detector.encode(views)
     with torch.no_grad():
         depth = encode_views(backbone, detector.depth_stream, depth_images(views, config.depth_encoding), **options)
+        images = rendered_images(views, config.rendered_encoding)
+        rendered = encode_views(backbone, backbone.clip.visual, images, **options)
         refined = detector.refinement(torch.from_numpy(tokens.tokens).float()[None], depth[None])[0]
+    torch.testing.assert_close(torch.from_numpy(tokens.tokens).float(), rendered, atol=5e-4, rtol=0)  # float16
     torch.testing.assert_close(detector.refine(views, tokens), refined, atol=1e-5, rtol=0)
     text = detector.text_features(detector.group(sample))
     expected = score_views(sample, views, refined, text, smoothing=4.0, map_weight=0.5)

@@ -116,7 +116,8 @@ class VisionTransformer(nn.Module):
 
     def _embeds(self, images: Float[Tensor, "i 3 h w"]) -> Float[Tensor, "i t width"]:
         patches = self.conv1(images).flatten(2).transpose(1, 2)
-        class_token = self.class_embedding.expand(len(patches), 1, -1).to(patches.dtype)
+        # The shape, not len: an export would take that for a constant.
+        class_token = self.class_embedding.expand(patches.shape[0], 1, -1).to(patches.dtype)
         tokens = torch.cat([class_token, patches], 1) + self.positional_embedding.to(patches.dtype)
         return self.ln_pre(tokens)
 

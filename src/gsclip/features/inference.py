@@ -30,11 +30,14 @@ def _has_onednn() -> bool:
 
 
 _ONEDNN = _has_onednn()
+# Precisions that oneDNN has products of here: of bfloat16 not on every processor.
+_ONEDNN_TYPES = {torch.float32, *([torch.bfloat16] if _ONEDNN and torch.ops.mkldnn._is_mkldnn_bf16_supported() else [])}
 
 
 def linear(x: Float[Tensor, "*b i"], weight: Float[Tensor, "o i"], bias: Tensor | None = None) -> Tensor:
     """``functional.linear`` without gradients, by oneDNN on a CPU."""
-    if _ONEDNN and x.device.type == "cpu":  # both contiguous: of other strides there are only slow kernels
+    if _ONEDNN and x.device.type == "cpu" and x.dtype in _ONEDNN_TYPES:
+        # Both contiguous: of other strides there are only slow kernels.
         return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
     return functional.linear(x, weight, bias)
 
