@@ -58,7 +58,8 @@ def metric_differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> p
     rows = []
     for name, figure in first.get("mean", {}).items():
         ours, other = figure.get("ours"), second.get("mean", {}).get(name, {}).get("ours")
-        change = None if ours is None or other is None else ours - other
+        # Rounded as shown, plus zero: no "-0.000".
+        change = None if ours is None or other is None else round(ours - other, 3) + 0.0
         rows.append({"metric": name, "ours": ours, "other": other, "difference": change})
     table = pd.DataFrame(rows, columns=["metric", "ours", "other", "difference"])
     return table.astype({"ours": float, "other": float, "difference": float})

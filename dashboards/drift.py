@@ -2,7 +2,9 @@
 
 Files are looked for in :data:`FOLDERS`, at any depth. A verdict is a JSON object that says ``drifted`` (as
 :mod:`gsclip.monitoring.drift` writes it); Evidently's page has its name, or is ``drift.html`` beside it. Events are
-lines of JSON in ``*.jsonl`` with a time and a kind. What cannot be read is left out: other tools write here, too.
+lines of JSON in ``*.jsonl`` with a time and an ``event``, as the log of runs has them (the log of scans does not);
+every log of a retraining below :data:`RETRAININGS` is one more. What cannot be read is left out: other tools write
+here, too.
 """
 
 from __future__ import annotations
@@ -24,7 +26,10 @@ FOLDERS = ("outputs/drift", "outputs/monitoring", "monitoring", "drift")
 MOST_FILES = 2000
 LARGEST = 2**22  # bytes of a verdict or of a file of events
 TIME_KEYS = ("time", "timestamp", "created", "at", "finished", "started", "date")
-KIND_KEYS = ("event", "kind", "action", "type", "name")
+RETRAININGS = ".gsclip/retrain/logs"
+RETRAINING, SCORING = "retraining", "score"  # kinds of events
+FIRST_FACTS = ("outcome", "version", "reason", "scans", "scored", "rejected", "columns", "action")
+LAST_FACTS = ("seconds", "model", "run")
 _DATE = re.compile(r"(20\d\d)-?(\d\d)-?(\d\d)(?:[T_ -]?(\d\d)[:-]?(\d\d)(?:[:-]?(\d\d))?)?")
 
 
@@ -74,7 +79,8 @@ def find_verdicts(workspace: Path) -> list[Verdict]:
 
 def find_events(workspace: Path) -> list[Event]:
     """All events below the workspace, by time."""
-    events = []
+    logs = sorted((workspace / RETRAININGS).glob("*.jsonl"))[-MOST_FILES:]
+    events = [event for event in map(_retraining, logs) if event is not None]
     for path in _files(workspace, ".jsonl"):
         try:
             lines = path.read_text(encoding="utf-8").splitlines()
@@ -172,17 +178,44 @@ def _columns(rows: Any) -> Iterable[Mapping[str, Any]]:  # noqa: ANN401 - any JS
 
 
 def _event(line: str) -> Event | None:
+    content = _object(line)
+    time, kind = _time(content), content.get("event")
+    if time is None or not isinstance(kind, str):
+        return None
+    return Event(time, kind, _facts({key: value for key, value in content.items() if key not in (*TIME_KEYS, "event")}))
+
+
+def _retraining(path: Path) -> Event | None:
+    """One event of the log of a retraining: when it began, why, and what came of it."""
+    try:
+        lines = [_object(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError):
+        return None
+    begun = next((line for line in lines if line.get("event") == "begun"), {})
+    ended = next((line for line in lines if line.get("event") == "ended"), {"outcome": "not ended"})
+    time = _time(begun)
+    if time is None:
+        return None
+    names = ("outcome", "version", "reason", "seconds", "run")
+    facts = {**begun, **{key: value for key, value in ended.items() if key not in TIME_KEYS}}
+    return Event(time, RETRAINING, _facts({key: facts[key] for key in names if facts.get(key)}))
+
+
+def _object(line: str) -> dict[str, Any]:
+    """A line of JSON; empty where it is no object."""
     try:
         content = json.loads(line)
     except ValueError:
-        return None
-    if not isinstance(content, dict):
-        return None
-    time, kind = _time(content), next((str(content[key]) for key in KIND_KEYS if key in content), "")
-    if time is None or not kind:
-        return None
-    rest = {key: value for key, value in content.items() if key not in (*TIME_KEYS, *KIND_KEYS)}
-    return Event(time, kind, ", ".join(f"{key} {value}" for key, value in rest.items()))
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _facts(facts: Mapping[str, Any]) -> str:
+    """Facts in words: what matters first, ids last."""
+    others = [key for key in facts if key not in (*FIRST_FACTS, *LAST_FACTS)]
+    keys = [key for key in (*FIRST_FACTS, *others, *LAST_FACTS) if facts.get(key) is not None]
+    words = {key: ", ".join(map(str, facts[key])) if isinstance(facts[key], list) else str(facts[key]) for key in keys}
+    return " · ".join(text if key in ("outcome", "action") else f"{key} {text}" for key, text in words.items())
 
 
 def _time(content: Mapping[str, Any]) -> datetime | None:

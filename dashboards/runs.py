@@ -16,7 +16,7 @@ import streamlit as st
 import yaml
 
 from dashboards.data import METRICS_FILE, SAMPLES_FILE
-from gsclip.errors import InputError, one_line
+from gsclip.errors import InputError
 from gsclip.promotion.registry import NAME, parse_tags
 
 CURRENT = "current"
@@ -153,7 +153,7 @@ def samples_at(workspace: str, commit: str) -> pd.DataFrame:
             content = file.read()
     except Exception as error:  # of DVC, git, the remote: whatever they raise, the scores are not there
         remedy = "run `dvc fetch --all-commits`, or choose another revision"
-        raise InputError(place, f"scores are not in DVC's cache ({one_line(error)})", remedy) from error
+        raise InputError(place, "the scores of its parts are not in DVC's cache", remedy) from error
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "samples.csv"
         path.write_bytes(content)

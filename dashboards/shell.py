@@ -236,6 +236,12 @@ def plain(text: object) -> str:
     return MARKUP.sub(r"\\\g<0>", " ".join(str(text).split()))
 
 
+def change(value: float, digits: int = 3) -> str:
+    """A difference as the pages show it: with its sign, a plain zero without."""
+    text = f"{value:+.{digits}f}"
+    return text[1:] if float(text) == 0 else text
+
+
 def number(value: float | None, digits: int = 3) -> str:
     """A figure as the pages show it."""
     return "–" if value is None or pd.isna(value) else f"{value:.{digits}f}"

@@ -57,11 +57,15 @@ def show_timeline(verdicts: list[drift.Verdict], events: list[drift.Event]) -> N
         _("Timeline"),
         _(
             "Each mark is a window of scans: the distance of its farthest column from the reference, in units of that "
-            "column's threshold. Above 1 (dashed) it has drifted; dotted lines are events."
+            "column's threshold. Above 1 (dashed) it has drifted; dotted lines are retrainings and runs of the "
+            "monitoring."
         ),
     )
     figure = drift.timeline(
-        verdicts, events, title=_("distance / threshold"), limit=_("drift from here on")
+        verdicts,
+        [event for event in events if event.kind != drift.SCORING],
+        title=_("distance / threshold"),
+        limit=_("drift from here on"),
     )
     st.plotly_chart(figure, key="timeline", config={"displayModeBar": False}, alt=_("Drift by time"))
 
@@ -91,6 +95,8 @@ def show_verdict(verdicts: list[drift.Verdict]) -> None:
         names = ["column", "distance", "threshold", "ratio", "reference_mean", "current_mean"]
         wanted = [name for name in names if name in table]
         table = table.sort_values("ratio", ascending=False)[wanted]
+        for mean in {"reference_mean", "current_mean"} & set(wanted):  # an embedding has none
+            table[mean] = [mean_text(value) for value in table[mean]]
         st.dataframe(
             table,
             hide_index=True,
@@ -103,8 +109,8 @@ def show_verdict(verdicts: list[drift.Verdict]) -> None:
                 "ratio": st.column_config.ProgressColumn(
                     _("Of its threshold"), format="%.2f", min_value=0.0, max_value=max(2.0, float(table["ratio"].max()))
                 ),
-                "reference_mean": st.column_config.NumberColumn(_("Mean, reference"), format="%.4g"),
-                "current_mean": st.column_config.NumberColumn(_("Mean, now"), format="%.4g"),
+                "reference_mean": st.column_config.TextColumn(_("Mean, reference"), alignment="right"),
+                "current_mean": st.column_config.TextColumn(_("Mean, now"), alignment="right"),
             },
         )
     st.caption(
@@ -135,6 +141,13 @@ def show_page(verdict: drift.Verdict) -> None:
         st.iframe(page, height=900)
 
 
+def mean_text(value: float | None) -> str:
+    """A mean of a column, of whatever size."""
+    if value is None or pd.isna(value):
+        return shell.number(None)
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
 def show_events(events: list[drift.Event]) -> None:
     """Events of monitoring, and versions of the model in git."""
     rows = [{"time": event.time, "what": event.kind, "details": event.text} for event in events]
@@ -155,8 +168,8 @@ def show_events(events: list[drift.Event]) -> None:
         key="events",
         column_config={
             "time": st.column_config.TextColumn(_("Time"), width=130),
-            "what": st.column_config.TextColumn(_("What")),
-            "details": st.column_config.TextColumn(_("Details"), width="large"),
+            "what": st.column_config.TextColumn(_("What"), width=110),
+            "details": st.column_config.TextColumn(_("Details"), width=900),
         },
     )
 

@@ -16,6 +16,7 @@ from gsclip.errors import InputError
 from gsclip.report.published import MVTEC_3D_AD, published_for
 
 REPORT_FILE = "outputs/report/index.html"
+STAGE_NAMES = {"stage1": "stage 1", "stage2": "stage 2"}
 
 
 def metric_names() -> dict[str, tuple[str, str]]:
@@ -102,13 +103,16 @@ def show_headline(metrics: data.Metrics, baseline: Baseline | None) -> None:
         figure: data.Triple = getattr(metrics.mean, name)
         change = difference(metrics.model_dump(), baseline, name)
         low, high = getattr(metrics, f"{name}_interval", None) or (None, None)
+        # Grey: within what other samples of the same kind would do to the figure.
+        noise = 0.0005 if low is None or high is None else (high - low) / 2
+        small = change is None or abs(change) < noise
         with column.container(border=True, height="stretch"):
             st.metric(
                 label,
                 shell.number(figure.ours),
-                delta=None if change is None else f"{change:+.3f}",
-                delta_color="off" if change is None or abs(change) < 0.0005 else "normal",
-                delta_arrow="off" if change is None or abs(change) < 0.0005 else "auto",
+                delta=None if change is None else shell.change(change),
+                delta_color="off" if small else "normal",
+                delta_arrow="off" if small else "auto",
                 help=meaning,
             )
             interval = _("95 %: {low} to {high}").format(low=shell.number(low), high=shell.number(high))
@@ -119,7 +123,8 @@ def show_headline(metrics: data.Metrics, baseline: Baseline | None) -> None:
     st.caption(
         _(
             "Fractions from 0 to 1, means over the kinds of parts. A figure counts only between chance (random scores) "
-            "and best (the ground truth itself as score); differences inside the 95 % interval mean little."
+            "and best (the ground truth itself as score). Differences smaller than half the 95 % interval are grey: "
+            "they mean little."
         )
     )
 
@@ -155,7 +160,7 @@ def listed(facts: dict[str, Any], key: str) -> str:
     if value is None:
         return _("(not stated)")
     if isinstance(value, dict):
-        return ", ".join(f"{name} {item}" for name, item in value.items())
+        return " · ".join(f"{STAGE_NAMES.get(name, name)}: {item}" for name, item in value.items())
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 

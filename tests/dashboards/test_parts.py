@@ -92,7 +92,10 @@ def test_verdicts_and_events_come_by_time_whatever_else_lies_there(tmp_path):
     (tmp_path / "monitoring/2026-02-01/drift.html").write_text("<html>")
     (tmp_path / "monitoring/broken.json").write_text("{")
     (tmp_path / "monitoring/other.json").write_text('{"drifted": "yes"}')
-    lines = ['{"time": "2026-02-01T06:00:00", "event": "drift", "run": 7}', "no json", '{"event": "untimed"}']
+    lines = [
+        '{"time": "2026-02-01T06:00:00", "run": 7, "event": "monitor", "columns": ["a", "b"], "outcome": "drift"}',
+        "no json", '{"event": "untimed"}', '{"time": "2026-02-01T05:00:00", "name": "a scan, no event"}',
+    ]  # fmt: skip
     (tmp_path / "monitoring/events.jsonl").write_text("\n".join(lines))
     found = drift.find_verdicts(tmp_path)
     assert [entry.drifted for entry in found] == [False, True]
@@ -101,10 +104,26 @@ def test_verdicts_and_events_come_by_time_whatever_else_lies_there(tmp_path):
     assert found[1].worst == pytest.approx(3)
     assert [entry.page is not None for entry in found] == [False, True]
     events = drift.find_events(tmp_path)
-    assert [(event.kind, event.text) for event in events] == [("drift", "run 7")]
+    assert [(event.kind, event.text) for event in events] == [("monitor", "drift · columns a, b · run 7")]
     figure = drift.timeline(found, events, title="t", limit="l")
     assert list(figure.data[0].y) == pytest.approx([0.4, 3.0])
     assert drift.stamp(tmp_path)[0] == 5
+
+
+def test_each_retraining_is_one_event(tmp_path):
+    logs = tmp_path / drift.RETRAININGS
+    logs.mkdir(parents=True)
+    begun = '{"time": "2026-02-01T06:00:00", "run": "r", "event": "begun", "reason": "schedule"}'
+    step = '{"time": "2026-02-01T06:00:01", "run": "r", "event": "started", "step": "fetch"}'
+    ended = '{"time": "2026-02-01T07:00:00", "run": "r", "event": "ended", "outcome": "refused", "seconds": 9}'
+    (logs / "1.jsonl").write_text("\n".join([begun, step, ended]))
+    (logs / "2.jsonl").write_text("\n".join([begun, step, '{"time": "2026']))
+    (logs / "3.jsonl").write_text("")
+    events = drift.find_events(tmp_path)
+    assert {event.kind for event in events} == {drift.RETRAINING}
+    assert [event.text for event in events] == [
+        "refused · reason schedule · seconds 9 · run r", "not ended · reason schedule · run r"
+    ]  # fmt: skip
 
 
 # --- runs -------------------------------------------------------------------------------------------------------------
