@@ -28,8 +28,8 @@ def show_clouds(inspection: data.Inspection, span: figures.Range, point_threshol
         span: scores at the ends of the colour scale, at first.
         point_threshold: of the model: point scores at or above it are a defect's; ``None`` for none.
     """
-    views, other, display = st.columns([2.6, 2.6, 1], vertical_alignment="bottom")
-    viewpoint = views.segmented_control(
+    bar = st.container(horizontal=True, vertical_alignment="bottom", gap="medium")  # breaks in a narrow window
+    viewpoint = bar.segmented_control(
         _("View from"),
         list(figures.VIEWPOINTS),
         default="Sensor",
@@ -45,7 +45,7 @@ def show_clouds(inspection: data.Inspection, span: figures.Range, point_threshol
     choices += [COLOURS] if inspection.colors is not None else []
     if st.session_state.get("second", choices[0]) not in choices:
         del st.session_state["second"]
-    second = other.segmented_control(
+    second = bar.segmented_control(
         _("Beside it"),
         choices,
         default=choices[0],
@@ -54,7 +54,7 @@ def show_clouds(inspection: data.Inspection, span: figures.Range, point_threshol
         persist_state="session",
         format_func=names.__getitem__,
     )
-    with display.popover(_("Display"), width="stretch"):
+    with bar.popover(_("Display"), width="content"):
         limits, opacity, size, lowest = display_controls(inspection, span, point_threshold)
     colours, title = second_cloud(inspection, second or choices[0], lowest)
     figure = figures.cloud_figure(

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 from dashboards import compare, data, runs, shell
+from dashboards.baseline import comparable
 from dashboards.text import _
 
 from gsclip.errors import InputError
@@ -39,7 +40,7 @@ def main() -> None:
 
 
 def others() -> dict[str, runs.Run | runs.Revision]:
-    """What the run can be held against: other runs, then revisions in git."""
+    """What the run can be held against: revisions in git and other runs, those of the same parts first."""
     workspace, key = data.workspace(), shell.recall("run")
     found: dict[str, runs.Run | runs.Revision] = {}
     if key == runs.CURRENT:
@@ -47,7 +48,8 @@ def others() -> dict[str, runs.Run | runs.Revision]:
     found |= {run.key: run for run in runs.find_runs(workspace) if run.key != key}
     if not (workspace / data.SAMPLES_FILE).is_file():
         found.pop(runs.CURRENT, None)
-    return found
+    own = metrics_of(runs.Run(key, shell.run_root()))
+    return dict(sorted(found.items(), key=lambda item: not comparable(own, metrics_of(item[1]))))
 
 
 def choose_other() -> runs.Run | runs.Revision | None:

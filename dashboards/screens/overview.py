@@ -58,7 +58,7 @@ def show_identity(metrics: data.Metrics, root: Path) -> None:
     facts = metrics.data
     changed = datetime.fromtimestamp((root / data.METRICS_FILE).stat().st_mtime, UTC)
     parts = [
-        _("**{dataset}**, {samples} parts of {categories} kinds, {defective} of them defective").format(
+        _("**{dataset}**, {samples} parts, {defective} of them defective; kinds of parts: {categories}").format(
             dataset=shell.plain(facts.get("dataset", "?")),
             samples=facts.get("samples", "?"),
             categories=len(metrics.categories),
@@ -120,13 +120,13 @@ def show_headline(metrics: data.Metrics, baseline: Baseline | None) -> None:
                 random=shell.number(figure.random), oracle=shell.number(figure.oracle)
             )
             st.caption(scale + ("" if low is None else f"  \n{interval}"))
-    st.caption(
-        _(
-            "Fractions from 0 to 1, means over the kinds of parts. A figure counts only between chance (random scores) "
-            "and best (the ground truth itself as score). Differences smaller than half the 95 % interval are grey: "
-            "they mean little."
-        )
+    text = _(
+        "Fractions from 0 to 1, means over the kinds of parts. A figure counts only between chance (random scores) and "
+        "best (the ground truth itself as score)."
     )
+    if baseline is not None:
+        text += " " + _("Differences smaller than half the 95 % interval are grey: they mean little.")
+    st.caption(text)
 
 
 def show_facts(metrics: data.Metrics) -> None:

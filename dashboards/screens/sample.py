@@ -68,7 +68,7 @@ def choose(samples: pd.DataFrame, root: Path) -> pd.Series:
         st.toast(_("This run has no sample {name}: the worst one is shown.").format(name=shell.plain(wanted[:200])))
         shell.remember("sample", None)
     group = shell.recall("group") or selection.WORST
-    boxes = st.columns([2, 1.7, 1.7, 4.2, 1.15, 1.15], vertical_alignment="bottom")
+    boxes = st.columns([2, 1.7, 1.7, 3.6, 1.45, 1.3], vertical_alignment="bottom")
     st.session_state["group_choice"] = group
     boxes[0].selectbox(
         _("List"),
@@ -133,12 +133,15 @@ def show_facts(row: pd.Series) -> None:
         _("Extent x × y × z, scan's unit"): " × ".join(f"{row[f'extent_{axis}']:.3g}" for axis in "xyz"),
         _("Top point score"): shell.number(row["map_max"]),
     }
-    columns = st.columns([1.2, 1.2, 0.8, 2.1, 1.1, 3])
-    for column, (label, value) in zip(columns, facts.items(), strict=False):
-        column.caption(label)
-        column.text(value)
-    columns[-1].caption(_("Identifier"))
-    columns[-1].code(str(row["name"]), language=None)
+    with st.container(horizontal=True, gap="medium"):  # one that breaks between the facts, not within them
+        for label, value in facts.items():
+            with st.container(width="content"):
+                st.caption(label, width="content")
+                st.text(value, width="content")
+        with st.container(width=270):
+            st.caption(_("Identifier"))
+            st.code(str(row["name"]), language=None)
+
 
 
 main()
