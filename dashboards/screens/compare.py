@@ -146,12 +146,12 @@ def show_changes(table: pd.DataFrame) -> None:
         on_select="rerun",
         selection_mode="single-row",
         column_config={
-            "change": st.column_config.TextColumn(_("Decision"), width=90),
-            "name": st.column_config.TextColumn(_("Part")),
-            "defect": st.column_config.TextColumn(_("Label"), width=90),
-            "other_score": st.column_config.NumberColumn(_("Other"), format="%.3f", width=70),
-            "score": st.column_config.NumberColumn(_("This"), format="%.3f", width=70),
-            "difference": st.column_config.NumberColumn(_("Difference"), format="%+.3f", width=90),
+            "change": st.column_config.TextColumn(_("Decision"), width=85),
+            "name": st.column_config.TextColumn(_("Part"), width=185),
+            "defect": st.column_config.TextColumn(_("Label"), width=75),
+            "other_score": st.column_config.NumberColumn(_("Other"), format="%.3f", width=60),
+            "score": st.column_config.NumberColumn(_("This"), format="%.3f", width=60),
+            "difference": st.column_config.NumberColumn(_("Difference"), format="%+.3f", width=80),
         },
     )
     rows = event["selection"]["rows"]
