@@ -18,6 +18,7 @@ from gsclip.features.packing import write_features
 from gsclip.packs import PackFolders
 from gsclip.params import Params, load_params
 from gsclip.prompts.geometry_prompts import GeometryAwarePrompts, build_prompts
+from gsclip.streams.depth_lora import SavedDepthStream
 from gsclip.streams.streams import build_streams, load_streams
 from gsclip.training.batches import TrainingData
 from gsclip.training.fit import Places, TrainingSet, fit_stage1, fit_stage2
@@ -184,6 +185,11 @@ def _row(work: Work, stage: str, settings: Settings) -> Row:
 
 
 def _trained(depth_stream: torch.nn.Module, refinement: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """Copies of what stage 2 trains; a loaded adapter is frozen, so it is told by its name."""
-    lora = {name: value for name, value in depth_stream.named_parameters() if "lora_" in name}
+    """Copies of what stage 2 trains, by the names that PEFT saves; of a stream to be trained and of a loaded one."""
+    if isinstance(depth_stream, SavedDepthStream):
+        lora = depth_stream.adapter()
+    else:
+        from peft import get_peft_model_state_dict
+
+        lora = get_peft_model_state_dict(depth_stream)
     return {name: value.detach().clone() for name, value in {**lora, **dict(refinement.named_parameters())}.items()}

@@ -25,8 +25,8 @@ from gsclip.views.views import Views
 
 # What tokens and groupings depend on, beside samples, views, parameters and weights.
 CODE = (
-    "data/geometry.py", "data/sample.py", "features/*.py", "features/embedded/*.json", "prompts/grouping.py",
-    "storage.py", "views/views.py",
+    "data/geometry.py", "data/open3d_core.py", "data/sample.py", "features/*.py", "features/embedded/*.json",
+    "prompts/grouping.py", "storage.py", "views/views.py",
 )  # fmt: skip
 
 

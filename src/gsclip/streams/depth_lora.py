@@ -121,12 +121,14 @@ class SavedDepthStream(nn.Module):
         """Take over all weights of the adapter.
 
         Raises:
-            ValueError: when some are missing, or there are others.
-            RuntimeError: when one has another shape.
+            ValueError: when some are missing, there are others, or one has another shape.
         """
-        expected = set(self.adapter())
-        if set(weights) != expected:
-            raise ValueError(f"lacks or adds {', '.join(sorted(set(weights) ^ expected)[:3])}")
+        own = self.adapter()
+        if set(weights) != set(own):
+            raise ValueError(f"lacks or adds {', '.join(sorted(set(weights) ^ set(own))[:3])}")
+        for name, value in weights.items():
+            if value.shape != own[name].shape:
+                raise ValueError(f"{name} has shape {tuple(value.shape)}, not {tuple(own[name].shape)}")
         state = {name.removeprefix(_PREFIX): value for name, value in weights.items()}
         self.visual.load_state_dict(state, strict=False)
 
@@ -147,7 +149,6 @@ def load_depth_stream(visual: VisualEncoder, folder: str | Path) -> SavedDepthSt
         OSError: when a file is missing.
         ValueError: when the configuration is no JSON, or the adapter is another one.
         KeyError: when the configuration lacks rank or alpha.
-        RuntimeError: when weights have another shape.
         safetensors.SafetensorError: when the weights' file is broken.
     """
     from safetensors.torch import load_file

@@ -19,7 +19,7 @@ from gsclip.views.renderer import render_views
 from gsclip.views.views import Views
 
 # What views depend on, beside the samples and the parameters.
-CODE = ("data/geometry.py", "data/sample.py", "storage.py", "views/*.py")
+CODE = ("data/geometry.py", "data/open3d_core.py", "data/sample.py", "storage.py", "views/*.py")
 
 
 def write_views(
