@@ -165,7 +165,7 @@ def test_stage_1_learns_what_ours_learns(tmp_path, training, params, backbone):
     # Before the first step. From then on the outliers that the GDDM chooses may be others by rounding alone.
     assert naive[0] == pytest.approx(curve["loss"][0], rel=1e-4)
     assert naive[1] == pytest.approx(curve["loss"][1], rel=0.2)
-    assert abs(naive[1] - naive[0]) > 1e-2 * naive[0]
+    assert abs(naive[1] - naive[0]) > 1e-3 * naive[0]
 
 
 def test_stage_1_without_defect_prompts_learns_what_ours_learns(tmp_path, training, params, backbone):

@@ -255,7 +255,7 @@ def test_an_adapter_that_lacks_weights_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"lacks or adds base_model\.model\.proj\.lora_A\.weight"):
         load_streams(tmp_path, backbone, stage2)
     save_file({name: value[:-1].contiguous() for name, value in weights.items()}, adapter)
-    with pytest.raises(InputError, match="size mismatch"):
+    with pytest.raises(InputError, match="has shape"):
         load_streams(tmp_path, backbone, stage2)
     adapter.write_bytes(adapter.read_bytes()[:-100])
     with pytest.raises(InputError, match=ADAPTER_FILE):
