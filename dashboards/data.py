@@ -21,7 +21,7 @@ from pydantic import BaseModel, Field, ValidationError
 from dashboards import figures
 from gsclip.data.sample import Sample
 from gsclip.errors import InputError
-from gsclip.scores.prediction import Prediction
+from gsclip.scores.prediction import Prediction, scored_views
 from gsclip.storage import Pack
 from gsclip.views.views import Views
 
@@ -342,8 +342,7 @@ def _read_inspection(root: str, category: str, name: str, stamps: tuple[Stamp, .
     views = _record(root, viewed, Views, name, ("rendered", "depth", "foreground", "mask"))
     prediction = _record(root, predicted, Prediction, name)
     with _explained(predicted):
-        if prediction.places is not None:  # as gsclip.scores.scoring.scored_views, which brings torch: seconds
-            views = views.select(prediction.places.tolist())
+        views = scored_views(views, prediction)
     _check_shapes(predicted, name, sample, views, prediction)
     shown = np.linspace(0, len(sample.points) - 1, min(len(sample.points), MAX_POINTS)).round().astype(int)
     return Inspection(

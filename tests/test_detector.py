@@ -18,7 +18,8 @@ from gsclip.features.backbone import load_backbone
 from gsclip.features.encode import encode_views
 from gsclip.features.images import depth_images, rendered_images
 from gsclip.prompts.grouping import stack_groupings
-from gsclip.scores.scoring import score_views, scored_views
+from gsclip.scores.prediction import scored_views
+from gsclip.scores.scoring import score_views
 from gsclip.storage import sha256
 from gsclip.views.cameras import fast_views
 

@@ -16,7 +16,7 @@ from gsclip.data.sample import Sample
 from gsclip.errors import InputError, one_line
 from gsclip.report.content import STAGE_NAMES, Run
 from gsclip.report.gallery import GalleryItem, add_localisation, evaluated_rows
-from gsclip.scores.prediction import Prediction
+from gsclip.scores.prediction import Prediction, scored_views
 from gsclip.storage import Pack
 from gsclip.views.views import Views
 
@@ -108,8 +108,6 @@ class PackReader:
         Raises:
             InputError: a pack or the record is missing.
         """
-        from gsclip.scores.scoring import scored_views  # here: torch takes seconds, and tables need none
-
         file, name = f"{row['category']}.h5", row["name"]
         with (
             Pack(self.files.prepared / file, Sample) as samples,

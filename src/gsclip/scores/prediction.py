@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from gsclip.views.views import Views
+
 
 @dataclass(frozen=True)
 class Prediction:
@@ -25,3 +27,8 @@ class Prediction:
     view_probabilities: np.ndarray
     view_maps: np.ndarray
     places: np.ndarray | None = None
+
+
+def scored_views(views: Views, prediction: Prediction) -> Views:
+    """Those of a model's views that a prediction is about."""
+    return views if prediction.places is None else views.select(prediction.places.tolist())

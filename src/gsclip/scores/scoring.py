@@ -70,11 +70,6 @@ def score_views(
     )
 
 
-def scored_views(views: Views, prediction: Prediction) -> Views:
-    """Those of a model's views that a prediction is about."""
-    return views if prediction.places is None else views.select(prediction.places.tolist())
-
-
 def combine(
     geometry: Prediction, color: Prediction, map_weight: float, map_score: MapScore = "highest_point"
 ) -> Prediction:
