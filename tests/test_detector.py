@@ -16,7 +16,7 @@ from gsclip.detector import CONFIG_FILE, Detector, Licences, Origin, read_config
 from gsclip.errors import InputError
 from gsclip.features.backbone import load_backbone
 from gsclip.features.encode import encode_views
-from gsclip.features.images import depth_images, rendered_images
+from gsclip.features.images import depth_images, part_patches, rendered_images
 from gsclip.prompts.grouping import stack_groupings
 from gsclip.scores.prediction import scored_views
 from gsclip.scores.scoring import score_views
@@ -305,17 +305,28 @@ def test_the_fast_profile_scores_few_views_with_nearly_the_same_result(backbone,
 
 
 def test_the_fast_profile_is_of_the_precision_that_the_processor_is_fast_with(backbone, scan, monkeypatch):
-    sample = None
-    scores = {}
+    full, fast = both_profiles(backbone)
+    views = fast.render(full.prepare(scan))
+    kept = part_patches(views, full.encode(views).tokens.shape[1] - 1)
+    exact = full._rendered_encoder()(rendered_images(views, full.config.features.rendered_encoding), kept)
     for fast_bfloat16 in (True, False):
         monkeypatch.setattr("gsclip.detector.bfloat16_is_fast", lambda: fast_bfloat16)  # noqa: B023
-        full, fast = both_profiles(backbone)
-        sample = full.prepare(scan) if sample is None else sample
-        views = full.render(sample).select(fast.views)
-        difference = np.abs(full.encode(views).tokens.astype(float) - fast.encode(views).tokens).max()
-        scores[fast_bfloat16] = difference
-    assert scores[False] == 0
-    assert 1e-4 < scores[True] < 0.05
+        _, fast = both_profiles(backbone)
+        difference = np.abs(exact.half().float().numpy() - fast.encode(views).tokens).max()
+        assert 1e-4 < difference < 0.05 if fast_bfloat16 else difference == 0
+
+
+def test_the_fast_profile_does_not_look_at_the_background(backbone, scan):
+    full, fast = both_profiles(backbone)
+    sample = full.prepare(scan)
+    views = fast.render(sample)
+    kept = part_patches(views, full.encode(views).tokens.shape[1] - 1)
+    assert 0.1 < kept.float().mean() < 0.9
+    assert torch.equal(torch.from_numpy(fast.encode(views).tokens == 0).all(-1)[:, 1:], ~kept)
+    assert torch.equal((fast.refine(views, fast.encode(views)) == 0).all(-1)[:, 1:], ~kept)
+    prediction = fast.predict(sample, views)
+    for values, chosen in zip(prediction.view_maps.reshape(kept.shape), kept.numpy(), strict=True):
+        assert (values[~chosen] == values[chosen].min()).all()
 
 
 def test_of_all_views_a_prediction_takes_those_of_its_profile(backbone, scan):

@@ -52,7 +52,7 @@ MaxPoints = Annotated[
 ]
 ProfileOption = Annotated[
     Literal["full", "fast"] | None,
-    typer.Option("--profile", help="full: all views; fast: few views, lower precision; the model's own by default."),
+    typer.Option("--profile", help="full: all views; fast: the part alone in few views; the model's own by default."),
 ]
 Monitoring = Annotated[
     Path | None,

@@ -22,7 +22,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor
 
@@ -31,7 +31,7 @@ from gsclip.data.sample import Sample, Scan
 from gsclip.errors import InputError, one_line
 from gsclip.features.backbone import Backbone, load_backbone
 from gsclip.features.encode import ViewTokens, rendered_tokens
-from gsclip.features.images import color_image, depth_images
+from gsclip.features.images import color_image, depth_images, part_patches
 from gsclip.features.inference import InferenceEncoder, bfloat16_is_fast
 from gsclip.features.types import VisualEncoder
 from gsclip.params import (
@@ -237,7 +237,8 @@ class Detector:
 
     def encode(self, views: Views) -> ViewTokens:
         """Tokens of the rendered stream."""
-        return rendered_tokens(self._rendered_encoder(), views, self.config.features.rendered_encoding)
+        encoding = self.config.features.rendered_encoding
+        return rendered_tokens(self._rendered_encoder(), views, encoding, self._kept(views))
 
     def group(self, sample: Sample) -> Grouping:
         """Cloud that PointNet++ sees, with its neighbourhoods."""
@@ -255,7 +256,14 @@ class Detector:
         if self.depth_stream is None or self.refinement is None:
             return tokens
         images = depth_images(views, self.config.features.depth_encoding)
-        return self.refinement.refine(tokens, self._depth_encoder(self.depth_stream)(images))
+        kept = self._kept(views)
+        return self.refinement.refine(tokens, self._depth_encoder(self.depth_stream)(images, kept), kept)
+
+    def _kept(self, views: Views) -> Bool[Tensor, "v p"] | None:
+        """Patches that the profile encodes; ``None``: all."""
+        if self.config.predict.profile == "full":
+            return None
+        return part_patches(views, len(self.backbone.clip.visual.positional_embedding) - 1)
 
     def color_tokens(self, views: Views) -> Float[Tensor, "1 t d"] | None:
         """Tokens of the scan's own colours, by the frozen stream; ``None`` where they are not to be used."""
@@ -291,15 +299,16 @@ class Detector:
     ) -> Prediction:
         """Score a prepared and rendered sample; tokens and grouping are computed where they are not given.
 
-        Views and tokens may be those of :meth:`render` and :meth:`encode`, or of all views of the configuration, as the
-        packs hold them: those of the profile are taken.
+        Views may be those of :meth:`render`, or all of the configuration, as the packs hold them: those of the profile
+        are taken. Tokens of all views, as the packs hold them too, serve the full profile; the fast one encodes its
+        own, so that a score does not depend on where the views come from.
 
         Point scores are those of the sample's points; :meth:`~gsclip.data.sample.Sample.spread` brings those of a
         thinned cloud to all points of the scan.
         """
         if len(self.views) < len(views.rendered):
             views = views.select(self.views)
-            rendered = None if rendered is None else ViewTokens(rendered.tokens[list(self.views)])
+            rendered = None
         prediction = score_views(
             sample,
             views,
@@ -309,6 +318,7 @@ class Detector:
             map_weight=self.config.predict.map_weight,
             map_score=self.config.predict.map_score,
             color_tokens=self.color_tokens(views),
+            kept=self._kept(views),
         )
         if len(self.views) == self.config.render.views:
             return prediction

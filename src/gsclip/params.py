@@ -154,7 +154,9 @@ class PredictParams(_Group):
     )
     rgb: bool = Field(description="the scan's colours as one more view, where it has them (multimodal scores)")
     profile: Profile = Field(
-        default="full", description="full: all views in float32; fast: few views, in bfloat16 where it is fast"
+        default="full",
+        description="full: all views in float32; fast: few views, of which the patches of the part alone, in bfloat16 "
+        "where it is fast",
     )
 
 

@@ -1,9 +1,11 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from gsclip.data.sample import Sample
-from gsclip.features.images import color_image, depth_images, rendered_images
+from gsclip.features.images import color_image, depth_images, part_patches, rendered_images
 from gsclip.views.renderer import render_views
 
 SIZE = 96
@@ -111,3 +113,11 @@ def test_colours_are_seen_by_the_first_camera_on_white():
     seen = image[0, :, row, column].numpy().T * 255
     assert np.abs(seen - colors).max() <= 11  # its own point, or a neighbour in the same pixel
     assert color_image(surface(bump)) is None
+
+
+def test_the_patches_of_the_part_are_those_with_a_pixel_of_it_and_their_neighbours():
+    views = replace(surface(bump), foreground=np.zeros((2, SIZE, SIZE), bool))
+    views.foreground[0, 40, 95] = True  # of 12 x 12 patches that in row 5, in the last column
+    expected = np.zeros((2, 12, 12), bool)
+    expected[0, 4:7, 10:] = True
+    np.testing.assert_array_equal(part_patches(views, 144).view(2, 12, 12).numpy(), expected)

@@ -2,11 +2,12 @@
 
 import pytest
 import torch
+from torch.nn import functional
 
 from gsclip.features.backbone import load_backbone
 from gsclip.features.encode import encode_views
-from gsclip.features.inference import InferenceEncoder, linear
-from gsclip.features.value_attention import encode_images
+from gsclip.features.inference import InferenceEncoder, linear, with_class_token
+from gsclip.features.value_attention import encode_embedded, encode_images
 
 BLOCKS, SIDE, PATCH = 4, 24, 6
 
@@ -63,6 +64,21 @@ def test_unit_tokens_of_the_embedded_backbone_differ_by_rounding_alone_and_by_li
     torch.testing.assert_close(exact, expected, atol=2e-6, rtol=0)
     assert 1e-6 < (coarse - expected).abs().max() < 0.03
     assert coarse.dtype == torch.float32
+
+
+def test_patches_that_are_left_out_take_no_part(backbone):
+    visual = transformer(quick=True, scale=None)
+    encoder = InferenceEncoder(backbone, visual, local_blocks=2, layers=(4, 2))
+    kept = torch.rand(3, (SIDE // PATCH) ** 2, generator=torch.Generator().manual_seed(1)) > 0.5
+    tokens = encoder(images().sigmoid(), kept)
+    assert torch.equal((tokens == 0).all(-1)[:, 1:], ~kept)
+    for place, chosen in enumerate(with_class_token(one) for one in kept):
+        embedded = visual._embeds(backbone.normalise(images().sigmoid()[place : place + 1]))[:, chosen]
+        expected = encode_embedded(visual, embedded, local_blocks=2, layers=(4, 2))
+        patches = functional.normalize(expected.patch_tokens, dim=-1).mean(1)
+        unit = functional.normalize(torch.cat([expected.class_token[:, None], patches], 1), dim=-1)
+        torch.testing.assert_close(tokens[place, chosen], unit[0], atol=2e-5, rtol=1e-5)
+    torch.testing.assert_close(encoder(images(), torch.ones_like(kept)), encoder(images()), atol=1e-6, rtol=0)
 
 
 def test_weights_stay_as_they_are(backbone):

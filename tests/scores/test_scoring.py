@@ -59,6 +59,17 @@ def test_the_maps_may_count_by_the_highest_patches_of_each_view(sample, views):
     assert prediction.object_score == pytest.approx(expected, abs=1e-6)
 
 
+def test_patches_that_were_not_encoded_hold_the_lowest_value_of_their_view(sample, views):
+    tokens, prompts = tokens_and_prompts()
+    kept = torch.rand(VIEWS, PATCHES**2, generator=torch.Generator().manual_seed(2)) > 0.4
+    kept[3] = False
+    whole = score_views(sample, views, tokens, prompts, smoothing=0.0, map_weight=0.5).view_maps
+    some = score_views(sample, views, tokens, prompts, smoothing=0.0, map_weight=0.5, kept=kept).view_maps
+    for before, after, chosen in zip(whole, some, kept.view(VIEWS, PATCHES, PATCHES).numpy(), strict=True):
+        np.testing.assert_array_equal(after[chosen], before[chosen])
+        assert (after[~chosen] == (before[chosen].min() if chosen.any() else 0)).all()
+
+
 def test_scores_are_probabilities_for_every_point_in_its_order(sample, views):
     tokens, prompts = tokens_and_prompts()
     prediction = score_views(sample, views, tokens, prompts, smoothing=1.0, map_weight=0.5)

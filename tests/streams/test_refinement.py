@@ -99,3 +99,15 @@ def test_for_inference_it_is_the_same(refinement):
         expected = refinement(rendered, depth)
     for place in range(len(rendered)):
         torch.testing.assert_close(refinement.refine(rendered[place], depth[place]), expected[place])
+
+
+def test_patches_that_are_left_out_are_not_read(refinement):
+    rendered, depth = tokens(1)[0], tokens(2)[0]
+    kept = torch.tensor([[True, False, True, True], [False, False, False, False], [True, True, True, True]])
+    refined = refinement.refine(rendered, depth, kept)
+    for place, patches in enumerate(kept):
+        chosen = torch.cat([torch.tensor([True]), patches])
+        with torch.no_grad():
+            alone = refinement(rendered[None, place : place + 1, chosen], depth[None, place : place + 1, chosen])
+        torch.testing.assert_close(refined[place, chosen], alone[0, 0], rtol=0, atol=1e-5)
+        assert not refined[place, ~chosen].any()

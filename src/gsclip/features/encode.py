@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional
 
@@ -51,6 +51,8 @@ def encode_views(
     return functional.normalize(torch.cat([encoded.class_token[:, None], patches], 1), dim=-1)
 
 
-def rendered_tokens(encoder: InferenceEncoder, views: Views, encoding: RenderedEncoding) -> ViewTokens:
-    """Tokens of the frozen rendered stream, rounded to float16 as they are stored."""
-    return ViewTokens(encoder(rendered_images(views, encoding)).to(torch.float16).numpy())
+def rendered_tokens(
+    encoder: InferenceEncoder, views: Views, encoding: RenderedEncoding, kept: Bool[Tensor, "v p"] | None = None
+) -> ViewTokens:
+    """Tokens of the frozen rendered stream, rounded to float16 as they are stored; of ``kept`` patches alone."""
+    return ViewTokens(encoder(rendered_images(views, encoding), kept).to(torch.float16).numpy())

@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
+from torch.nn import functional
 
 from gsclip.features.types import DepthEncoding, RenderedEncoding
 from gsclip.views.views import Views
@@ -51,6 +52,20 @@ def depth_images(views: Views, encoding: DepthEncoding) -> Float[Tensor, "v 3 h 
 def color_image(views: Views) -> Float[Tensor, "1 3 h w"] | None:
     """The scan's own colours as one more view, white background; ``None`` where it has none."""
     return None if views.colors is None else torch.from_numpy(views.colors).movedim(-1, 0)[None].float() / 255
+
+
+def part_patches(views: Views, patches: int) -> Bool[Tensor, "v patches"]:
+    """Patches of every view that the part's scores come from: those with a pixel of it, and their neighbours.
+
+    A score of a pixel is interpolated between its patch and the neighbours of that.
+
+    Args:
+        views: square images.
+        patches: of an image, row-major in a square.
+    """
+    rows = round(patches**0.5)
+    part = functional.adaptive_max_pool2d(torch.from_numpy(views.foreground).float()[:, None], rows)
+    return functional.max_pool2d(part, 3, stride=1, padding=1).flatten(1) > 0
 
 
 def _three(grey: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from scipy.spatial import cKDTree
 from torch import Tensor
 
@@ -33,6 +33,7 @@ def score_views(
     map_weight: float,
     map_score: MapScore = "highest_point",
     color_tokens: Float[Tensor, "1 t d"] | None = None,
+    kept: Bool[Tensor, "v p"] | None = None,
 ) -> Prediction:
     """Score one object.
 
@@ -49,18 +50,29 @@ def score_views(
         color_tokens: tokens of the picture that the first camera sees in the scan's own colours, class token first.
             With them the scores are multimodal: point scores are the mean of those of all views and of this
             picture, which also counts as one more view in the object score.
+        kept: patches that were encoded, see :func:`~gsclip.features.images.part_patches`; in the maps the others get
+            the lowest value of their view. ``None``: all.
     """
     if color_tokens is not None:
         geometry, color = (
             score_views(
-                sample, seen, view_tokens, prompts, smoothing=smoothing, map_weight=map_weight, map_score=map_score
+                sample,
+                seen,
+                view_tokens,
+                prompts,
+                smoothing=smoothing,
+                map_weight=map_weight,
+                map_score=map_score,
+                kept=encoded,
             )
-            for seen, view_tokens in ((views, tokens), (views.select([0]), color_tokens))
+            for seen, view_tokens, encoded in ((views, tokens, kept), (views.select([0]), color_tokens, None))
         )
         return combine(geometry, color, map_weight, map_score)
     probabilities = class_logits(tokens[None], prompts[None]).softmax(-1)
     view_probabilities = probabilities[0, :, 0, ABNORMAL].numpy()
     view_maps = patch_maps(probabilities[:, :, 1:])[0, :, ABNORMAL]
+    if kept is not None:
+        view_maps = _without_background(view_maps, kept.view_as(view_maps))
     scores = score_points(sample, views, view_maps, smoothing=smoothing)
     return Prediction(
         object_score=_object_score(scores, view_probabilities, view_maps.numpy(), map_weight, map_score),
@@ -68,6 +80,13 @@ def score_views(
         view_probabilities=view_probabilities,
         view_maps=view_maps.numpy(),
     )
+
+
+def _without_background(
+    maps: Float[Tensor, "v rows columns"], kept: Bool[Tensor, "v rows columns"]
+) -> Float[Tensor, "v rows columns"]:
+    lowest = maps.masked_fill(~kept, torch.inf).amin((1, 2), keepdim=True)
+    return torch.where(kept, maps, lowest.nan_to_num(posinf=0.0))  # of a view that does not see the part: 0
 
 
 def combine(

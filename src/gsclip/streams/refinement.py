@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from gsclip.features.inference import linear
+from gsclip.features.inference import linear, with_class_token
 
 
 class SynergisticRefinement(nn.Module):
@@ -43,8 +43,25 @@ class SynergisticRefinement(nn.Module):
         return nn.functional.normalize(merged, dim=-1)
 
     @torch.no_grad()
-    def refine(self, rendered: Float[Tensor, "v t d"], depth: Float[Tensor, "v t d"]) -> Float[Tensor, "v t d"]:
-        """What :meth:`forward` gives for one object, one view after the other: for inference."""
+    def refine(
+        self,
+        rendered: Float[Tensor, "v t d"],
+        depth: Float[Tensor, "v t d"],
+        kept: Bool[Tensor, "v p"] | None = None,
+    ) -> Float[Tensor, "v t d"]:
+        """What :meth:`forward` gives for one object, one view after the other: for inference.
+
+        Args:
+            rendered: unit tokens, class token first.
+            depth: the same of the depth stream.
+            kept: patches that the streams have encoded; the others are not read, and their tokens G are 0.
+        """
+        if kept is not None:
+            tokens = torch.zeros_like(rendered)
+            for place, patches in enumerate(kept):
+                chosen = with_class_token(patches)
+                tokens[place, chosen] = self.refine(rendered[place, chosen][None], depth[place, chosen][None])[0]
+            return tokens
         scale = rendered.shape[-1] ** 0.5
         weights = dict(self.merge.named_parameters())
         refined = []
