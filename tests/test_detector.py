@@ -283,9 +283,8 @@ def test_the_model_page_names_every_key_and_file():
 def both_profiles(backbone, **changes):
     """The same weights under both profiles."""
     full = untrained_detector(backbone, render={"views": 9}, **changes)
-    predict = full.config.predict.model_copy(update={"profile": "fast"})
-    config = full.config.model_copy(update={"predict": predict})
-    return full, Detector(config, backbone, full.prompts, full.depth_stream, full.refinement)
+    full = full.with_predict(patches="all")
+    return full, full.with_predict(profile="fast")
 
 
 def test_the_fast_profile_scores_few_views_with_nearly_the_same_result(backbone, scan):

@@ -49,7 +49,8 @@ def measure(settings: Settings) -> Found:
     scan, description = read_one_scan(settings)
     detector, model = load_detector(settings)
     how = f"{description}, {model}, {settings.threads} threads"
-    rows = _rows(detector, scan, how, settings.repeats, "", settings.now)
+    # Naive code encodes all patches: held against the same function. The profiles are measured as they ship.
+    rows = _rows(detector.with_predict(patches="all"), scan, how, settings.repeats, "", settings.now)
     sample = detector.prepare(scan)
     views = detector.render(sample)
     return Found(
@@ -133,11 +134,11 @@ def _rows(
     whole = Row(
         name=f"object{suffix}",
         what=f"an object from scan to scores{', full size' if full_size else ''}",
-        how=f"{how}; background, normals, views, encoding, scores. Naive: our background and normals, views without "
-        "windows, scores as in the next row",
+        how=f"{how}; background, normals, views, encoding of all patches, scores. Naive: our background and normals, "
+        "views without windows, scores as in the next row",
         ours=wholes,
         naive=[preparing + drawn + value for value in seconds["naive"]],
-        checks=[] if full_size else [Check("ours, an object", statistics.median(wholes), "<=", SECONDS, "s")],
+        checks=[],
         figures={"seconds": {step: statistics.median(values) for step, values in steps.items()}},
     )
     return [whole, scoring]
@@ -170,15 +171,8 @@ def profile_names() -> tuple[str, ...]:
     return get_args(annotation) if get_origin(annotation) is Literal else ()
 
 
-def with_profile(detector: Detector, name: str) -> Detector:
-    """The same detector under another profile."""
-    predict = PredictParams.model_validate({**detector.config.predict.model_dump(), PROFILE: name})
-    config = detector.config.model_copy(update={"predict": predict})
-    return Detector(config, detector.backbone, detector.prompts, detector.depth_stream, detector.refinement)
-
-
 def profiles(detector: Detector, scan: Scan, settings: Settings, naive: list[float]) -> list[Row]:
-    """A row of each profile but the full one, from scan to scores; accuracy is not measured here (docs/speed.md).
+    """A row of each profile, from scan to scores; accuracy is not measured here (docs/speed.md).
 
     Args:
         detector: of any profile.
@@ -186,10 +180,10 @@ def profiles(detector: Detector, scan: Scan, settings: Settings, naive: list[flo
         settings: of the benchmark.
         naive: seconds of naive code for the same, all views.
     """
-    others = [name for name in profile_names() if name != FULL]
-    if not others:
+    names = profile_names()
+    if not names:
         return []
-    detectors = {name: with_profile(detector, name) for name in (FULL, *others)}
+    detectors = {name: detector.with_predict(**{PROFILE: name}) for name in names}
 
     def score(name: str) -> Callable[[], object]:
         chosen = detectors[name]
@@ -202,14 +196,16 @@ def profiles(detector: Detector, scan: Scan, settings: Settings, naive: list[flo
 
     seconds = interleaved({name: score(name) for name in detectors}, settings.repeats, now=settings.now)
     rows = []
-    for name in others:
+    for name in names:
         ratio = speed_up(naive, seconds[name])
         checks = [Check("naive / fast", ratio, ">=", FAST_SPEED_UP, "×")] if name == FAST else []
+        if name == FULL:
+            checks = [Check("ours, an object", statistics.median(seconds[name]), "<=", SECONDS, "s")]
         rows.append(
             Row(
                 name=f"profile_{name}",
                 what=f"an object from scan to scores, profile {name}",
-                how="naive: as for the whole object, all nine views",
+                how=f"patches: {'part' if detectors[name].part_alone else 'all'}; naive: as for the whole object",
                 ours=seconds[name],
                 naive=naive,
                 checks=checks,

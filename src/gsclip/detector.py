@@ -210,6 +210,12 @@ class Detector:
             files = {name: sha256(temporary / name) for name in _file_names(self.config)}
             write_json(temporary / CONFIG_FILE, self.config.model_copy(update={"files": files}).model_dump(mode="json"))
 
+    def with_predict(self, **changes: Any) -> Detector:  # noqa: ANN401 - values of PredictParams
+        """The same weights, from maps to scores by other parameters (:class:`~gsclip.params.PredictParams`)."""
+        predict = PredictParams.model_validate({**self.config.predict.model_dump(), **changes})
+        config = self.config.model_copy(update={"predict": predict})
+        return Detector(config, self.backbone, self.prompts, self.depth_stream, self.refinement)
+
     def prepare(self, scan: Scan, where: str = "scan", pose: np.ndarray | None = None) -> Sample:
         """Sample of a scan, as the detector was trained on them; see :func:`~gsclip.data.preparation.prepare_sample`.
 
@@ -259,11 +265,31 @@ class Detector:
         kept = self._kept(views)
         return self.refinement.refine(tokens, self._depth_encoder(self.depth_stream)(images, kept), kept)
 
+    @property
+    def part_alone(self) -> bool:
+        """Whether the patches of the background are left out."""
+        return self.config.predict.patches == "part" or self.config.predict.profile == "fast"
+
     def _kept(self, views: Views) -> Bool[Tensor, "v p"] | None:
-        """Patches that the profile encodes; ``None``: all."""
-        if self.config.predict.profile == "full":
+        """Patches that are encoded; ``None``: all."""
+        if not self.part_alone:
             return None
         return part_patches(views, len(self.backbone.clip.visual.positional_embedding) - 1)
+
+    def own(self, views: Views, rendered: ViewTokens | None = None) -> tuple[Views, ViewTokens]:
+        """The views that are scored, and their rendered tokens: a score does not depend on where they come from.
+
+        Args:
+            views: those of :meth:`render`, or all of the configuration, as the packs hold them.
+            rendered: their tokens, by :meth:`encode` or from the packs; they are taken where they are of the patches
+                that this detector encodes (those of the packs are of all), and computed otherwise.
+        """
+        if len(self.views) < len(views.rendered):
+            views = views.select(self.views)
+            rendered = None if rendered is None else rendered.select(self.views)
+        if rendered is None or (rendered.kept is not None) != self.part_alone:
+            rendered = self.encode(views)
+        return views, rendered
 
     def color_tokens(self, views: Views) -> Float[Tensor, "1 t d"] | None:
         """Tokens of the scan's own colours, by the frozen stream; ``None`` where they are not to be used."""
@@ -299,20 +325,16 @@ class Detector:
     ) -> Prediction:
         """Score a prepared and rendered sample; tokens and grouping are computed where they are not given.
 
-        Views may be those of :meth:`render`, or all of the configuration, as the packs hold them: those of the profile
-        are taken. Tokens of all views, as the packs hold them too, serve the full profile; the fast one encodes its
-        own, so that a score does not depend on where the views come from.
+        Views and tokens may be those of :meth:`render` and :meth:`encode`, or those of the packs, see :meth:`own`.
 
         Point scores are those of the sample's points; :meth:`~gsclip.data.sample.Sample.spread` brings those of a
         thinned cloud to all points of the scan.
         """
-        if len(self.views) < len(views.rendered):
-            views = views.select(self.views)
-            rendered = None
+        views, rendered = self.own(views, rendered)
         prediction = score_views(
             sample,
             views,
-            self.refine(views, rendered or self.encode(views)),
+            self.refine(views, rendered),
             self.text_features(grouping or self.group(sample)),
             smoothing=self.config.predict.smoothing,
             map_weight=self.config.predict.map_weight,

@@ -78,7 +78,8 @@ def export_onnx(detector: Detector, path: Path, scan: Scan | None = None) -> flo
         scan: what the file is checked on, run by ONNX Runtime; a generated one by default.
 
     Returns:
-        The largest difference of a token's component between the file and the detector.
+        The largest difference of a token's component between the file and the detector, all patches encoded: what
+        the file does, whatever ``predict.patches`` says.
 
     Raises:
         GsclipError: where packages are missing, the detector has no depth stream, or the difference exceeds
@@ -91,7 +92,8 @@ def export_onnx(detector: Detector, path: Path, scan: Scan | None = None) -> flo
         raise GsclipError("the model has no depth stream: nothing of it but the frozen backbone works on images")
     import onnxruntime
 
-    views = detector.render(detector.prepare(scan or generate_scan("elbow", 0, None, 0)))
+    whole = detector.with_predict(patches="all", profile="full")
+    views = whole.render(whole.prepare(scan or generate_scan("elbow", 0, None, 0)))
     config = detector.config.features
     images = {
         "rendered": rendered_images(views, config.rendered_encoding).contiguous(),
@@ -118,7 +120,7 @@ def export_onnx(detector: Detector, path: Path, scan: Scan | None = None) -> flo
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
         session = onnxruntime.InferenceSession(temporary, options, providers=["CPUExecutionProvider"])
-        expected = detector.refine(views, detector.encode(views)).numpy()
+        expected = whole.refine(views, whole.encode(views)).numpy()
         result = session.run(None, {name: image.numpy() for name, image in images.items()})[0]
         difference = float(np.abs(result - expected).max())
         if not difference <= MAX_DIFFERENCE:

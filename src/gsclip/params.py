@@ -15,6 +15,7 @@ from gsclip.errors import InputError, one_line
 from gsclip.features.types import DepthEncoding, RenderedEncoding
 
 Profile: TypeAlias = Literal["full", "fast"]
+Patches: TypeAlias = Literal["all", "part"]
 MapScore: TypeAlias = Literal["highest_point", "highest_patches"]  # see gsclip.scores.scoring.score_views
 
 PARAMS_FILE = "params.yaml"
@@ -153,6 +154,10 @@ class PredictParams(_Group):
         "highest_point", description="what the maps give: the paper's highest point, or the views' highest patches"
     )
     rgb: bool = Field(description="the scan's colours as one more view, where it has them (multimodal scores)")
+    patches: Patches = Field(
+        default="all",
+        description="what goes through the encoders: all patches of the views, as in the paper, or those of the part",
+    )
     profile: Profile = Field(
         default="full",
         description="full: all views in float32; fast: few views, of which the patches of the part alone, in bfloat16 "

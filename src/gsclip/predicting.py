@@ -48,6 +48,7 @@ def write_predictions(
 
 def _score(detector: Detector, task: IndexedSample) -> tuple[Prediction, dict[str, Any]]:
     identity, packed = task
-    prediction = detector.predict(*packed)
-    row = sample_row(identity, packed.sample, packed.views, packed.tokens, prediction, detector.config.threshold)
+    views, tokens = detector.own(packed.views, packed.tokens)
+    prediction = detector.predict(packed.sample, views, tokens, packed.grouping)
+    row = sample_row(identity, packed.sample, views, tokens, prediction, detector.config.threshold)
     return prediction, row

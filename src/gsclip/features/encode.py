@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,9 +25,16 @@ class ViewTokens:
 
     Attributes:
         tokens: (v, t, d) float16, class token first, then patches row-major.
+        kept: (v, t - 1) bool, the patches that were encoded, the tokens of the others being 0; ``None``: all.
     """
 
     tokens: np.ndarray
+    kept: np.ndarray | None = None
+
+    def select(self, places: Sequence[int]) -> ViewTokens:
+        """Those of some of the views."""
+        chosen = list(places)
+        return ViewTokens(self.tokens[chosen], None if self.kept is None else self.kept[chosen])
 
 
 def encode_views(
@@ -55,4 +63,5 @@ def rendered_tokens(
     encoder: InferenceEncoder, views: Views, encoding: RenderedEncoding, kept: Bool[Tensor, "v p"] | None = None
 ) -> ViewTokens:
     """Tokens of the frozen rendered stream, rounded to float16 as they are stored; of ``kept`` patches alone."""
-    return ViewTokens(encoder(rendered_images(views, encoding), kept).to(torch.float16).numpy())
+    tokens = encoder(rendered_images(views, encoding), kept).to(torch.float16).numpy()
+    return ViewTokens(tokens, None if kept is None else kept.numpy())
