@@ -340,6 +340,22 @@ def test_of_all_views_a_prediction_takes_those_of_its_profile(backbone, scan):
     assert len(scored_views(every, packed).rendered) == len(fast.views)
 
 
+@pytest.mark.parametrize("patches", ["all", "part"])
+def test_scores_do_not_depend_on_where_tokens_come_from(backbone, scan, patches):
+    """Tokens of the packs are of all patches; a detector of the part alone encodes its own, and logs those."""
+    detector = untrained_detector(backbone, predict={"patches": patches})
+    sample = detector.prepare(scan)
+    views = detector.render(sample)
+    packed = detector.with_predict(patches="all").encode(views)
+    own = detector.encode(views)
+    assert (own.kept is None) == (patches == "all")
+    first, second = (detector.predict(sample, views, tokens) for tokens in (packed, own))
+    np.testing.assert_array_equal(first.point_scores, second.point_scores)
+    assert first.object_score == second.object_score
+    _, taken = detector.own(views, packed)
+    np.testing.assert_array_equal(taken.tokens, own.tokens)
+
+
 def test_encoders_follow_weights_that_change(backbone, scan):
     detector = untrained_detector(backbone)
     views = detector.render(detector.prepare(scan))
@@ -354,7 +370,7 @@ def test_encoders_follow_weights_that_change(backbone, scan):
 
 
 def test_scores_are_those_of_the_modules_that_were_trained(backbone, scan):
-    detector = untrained_detector(backbone)
+    detector = untrained_detector(backbone, predict={"patches": "all"})
     sample = detector.prepare(scan)
     as_if_trained(detector, stack_groupings([detector.group(sample)] * 2))
     views, config = detector.render(sample), detector.config.features

@@ -29,13 +29,13 @@ def scan():
 def test_the_file_gives_the_tokens_of_the_model_for_any_number_of_views(backbone, scan, tmp_path):
     runtime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
-    detector = untrained_detector(backbone)
+    detector = untrained_detector(backbone, predict={"profile": "fast"})  # all patches, float32 in the file
     path = tmp_path / "model.onnx"
     assert export_onnx(detector, path, scan) < 5e-4
     described = json.loads((tmp_path / "model.onnx.json").read_text())
     assert described["sha256"] == sha256(path)
     session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    more = untrained_detector(backbone, render={"views": 3})
+    more = untrained_detector(backbone, render={"views": 3}, predict={"patches": "all"})
     views = more.render(more.prepare(scan))
     config = detector.config.features
     inputs = {
