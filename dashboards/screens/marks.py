@@ -69,7 +69,7 @@ def show_table(marks: list[Mark]) -> None:
             "defect": st.column_config.TextColumn(_("Label")),
             "note": st.column_config.TextColumn(_("Note"), width="large"),
             "object_score": st.column_config.NumberColumn(_("Score"), format="%.3f", width=70),
-            "threshold": st.column_config.NumberColumn(_("Threshold"), format="%.3f", width=90),
+            "threshold": st.column_config.NumberColumn(_("Threshold"), format="%.3f", width=100),
             "counts": st.column_config.CheckboxColumn(
                 _("Counts"), help=_("Whether no later mark replaces it."), width=70
             ),

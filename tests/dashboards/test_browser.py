@@ -214,6 +214,19 @@ def test_choosing_a_sample_draws_it_and_one_camera_turns_both_clouds(page, serve
     assert page.evaluate(EYES)[0] == pytest.approx(turned, abs=0.05)
 
 
+def test_in_a_narrow_window_the_part_is_seen_whole_from_farther_away(page, server):
+    page.set_viewport_size({"width": 620, "height": 900})
+    show(page, server, "sample")
+    settled(page)
+    farther = f"""(limits) => {{
+        const eyes = ({EYES})();
+        return eyes.every((eye) => limits[0] <= Math.hypot(...eye) && Math.hypot(...eye) <= limits[1]);
+    }}"""
+    page.wait_for_function(farther, arg=[1.6, 5])
+    page.set_viewport_size({"width": 1600, "height": 900})
+    page.wait_for_function(farther, arg=[1.4, 1.5])
+
+
 def test_maps_over_the_views_fade_and_blink_without_the_server(page, server):
     show(page, server, "sample?sample=marble/test/scratch/001")
     page.wait_for_selector(".view .map")
