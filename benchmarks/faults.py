@@ -1,6 +1,6 @@
 """Faults during a retraining, and what comes of them: kills at random moments, and everything else that goes wrong.
 
-    python -m benchmarks.faults --kills 20 --output benchmarks/results/faults
+    python -m benchmarks.faults --kills 20 --output benchmarks/results/faults          # --resume: goes on there
     python -m benchmarks.faults --project toy --kills 3 --only kills       # a project of four quick stages
 
 Every kill: a fresh copy of the project, a retraining in it, SIGKILL at a moment drawn evenly from the time that an
@@ -217,11 +217,12 @@ def kill_once(made: Bench, moment: float, *, everything: bool) -> dict[str, Any]
     }
 
 
-def kills(made: Bench, number: int, seed: int = 0) -> Iterator[dict[str, Any]]:
-    """Kill at random moments; one row a kill."""
+def kills(made: Bench, number: int, seed: int = 0, done: int = 0) -> Iterator[dict[str, Any]]:
+    """Kill at random moments; one row a kill, without the first ``done``."""
     rng = random.Random(seed)  # noqa: S311 - moments
-    for turn in range(number):
-        yield kill_once(made, rng.uniform(0, made.seconds), everything=turn % 2 == 1)
+    shares = [rng.uniform(0, 1) for _ in range(number)]
+    for turn in range(done, number):
+        yield kill_once(made, shares[turn] * made.seconds, everything=turn % 2 == 1)
 
 
 def wait_for_step(made: Bench, process: subprocess.Popen[str], patience: float = 600) -> None:
@@ -373,10 +374,11 @@ FAULTS: dict[str, Callable[[Bench], dict[str, Any]]] = {
 def markdown(result: dict[str, Any]) -> str:
     """The table."""
     rows = result["kills"]
+    undisturbed = " and, in another call, ".join(f"{seconds:.0f}" for seconds in result["seconds"])
     lines = [
         "# Faults during a retraining",
         "",
-        f"Project: {result['project']}; an undisturbed run took {result['seconds']:.0f} seconds. {result['machine']}; "
+        f"Project: {result['project']}; an undisturbed run took {undisturbed} seconds. {result['machine']}; "
         f"load {result['load']:.1f} at the start. `python -m benchmarks.faults`.",
         "",
         f"{sum(row['identical'] for row in rows)} of {len(rows)} kills were followed by a run that left what an "
@@ -429,10 +431,17 @@ def main() -> int:
     parser.add_argument("--project", choices=["tiny", "toy"], default="tiny")
     parser.add_argument("--only", nargs="*", default=["kills", *FAULTS], help="kills, or names of faults")
     parser.add_argument("--output", type=Path, help="written as .json and .md")
+    parser.add_argument("--resume", action="store_true", help="keep what the output's .json holds, and add what lacks")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     result: dict[str, Any] = {"project": options.project, "machine": machine(), "load": os.getloadavg()[0]}
-    result |= {"kills": [], "faults": {}}
+    result |= {"kills": [], "faults": {}, "seconds": []}
+    written = options.output.with_suffix(".json") if options.output else None
+    if options.resume and written and written.is_file():
+        earlier = json.loads(written.read_text(encoding="utf-8"))
+        if earlier["project"] != options.project:
+            parser.error(f"{written} is of the project {earlier['project']}")
+        result |= {name: earlier[name] for name in ("kills", "faults", "seconds")}
 
     def save() -> None:  # after each of them: an end of this script loses nothing
         if options.output:
@@ -440,13 +449,13 @@ def main() -> int:
 
     with tempfile.TemporaryDirectory(prefix="gsclip-faults-") as folder, bench(options.project, Path(folder)) as made:
         print(f"undisturbed: {made.seconds:.0f} s", flush=True)
-        result["seconds"] = made.seconds
+        result["seconds"] = [*result["seconds"], made.seconds]
         if "kills" in options.only:
-            for row in kills(made, options.kills, options.seed):
+            for row in kills(made, options.kills, options.seed, len(result["kills"])):
                 result["kills"].append(row)
                 print(f"kill {len(result['kills'])} of {options.kills}: {row}", flush=True)
                 save()
-        for name in (name for name in FAULTS if name in options.only):
+        for name in (name for name in FAULTS if name in options.only and name not in result["faults"]):
             result["faults"][name] = FAULTS[name](made)
             print(f"{name}: {result['faults'][name]}", flush=True)
             save()
