@@ -48,6 +48,7 @@ from gsclip.prompts.geometry_prompts import PROMPTS_FILE, Prompts, load_prompts
 from gsclip.prompts.grouping import Grouping, group_points, stack_groupings
 from gsclip.scores.prediction import Prediction
 from gsclip.scores.scoring import score_views
+from gsclip.scores.self_similarity import raised_scores
 from gsclip.storage import TRAIN_AGAIN, atomic_directory, save_module, sha256, write_json
 from gsclip.streams.depth_lora import merge_depth_stream
 from gsclip.streams.refinement import SynergisticRefinement
@@ -342,6 +343,11 @@ class Detector:
             color_tokens=self.color_tokens(views),
             kept=self._kept(views),
         )
+        config = self.config.predict
+        raised = raised_scores(
+            sample, prediction.point_scores, exponent=config.self_similarity, smoothing=config.smoothing
+        )
+        prediction = replace(prediction, point_scores=raised)
         if len(self.views) == self.config.render.views:
             return prediction
         return replace(prediction, places=np.array(self.views))

@@ -154,6 +154,12 @@ class PredictParams(_Group):
         "highest_point", description="what the maps give: the paper's highest point, or the views' highest patches"
     )
     rgb: bool = Field(description="the scan's colours as one more view, where it has them (multimodal scores)")
+    self_similarity: float = Field(
+        default=0.0,
+        ge=0,
+        le=4,
+        description="exponent by which point scores rise where the part is unlike the rest of itself; 0: the paper's",
+    )
     patches: Patches = Field(
         default="all",
         description="what goes through the encoders: all patches of the views, as in the paper, or those of the part",

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from gsclip.experiments.data_sets import EncodedData
 from gsclip.experiments.runs import Run, perform
-from gsclip.experiments.variants import ABLATION
+from gsclip.experiments.variants import ABLATION, SHIPPED
 from gsclip.features.backbone import Backbone
 from gsclip.params import Params
 
@@ -28,7 +28,7 @@ COMPARED = (
     "learned prompts (PointAD-like)",
     "+ SRM + shape + defect + L_con (GS-CLIP)",
 )
-"""Rows of the ablation that the comparison takes."""
+"""Rows of the ablation that the comparison takes, beside the model as it ships."""
 
 _log = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ def cross_data_set_runs(params: Params, data: EncodedData, other: EncodedData) -
 
 def comparison_runs(params: Params, data: EncodedData, tests: Sequence[EncodedData]) -> list[Run]:
     """Runs of the comparison that need a backbone, data set by data set."""
-    chosen = [variant for variant in ABLATION if variant.name in COMPARED]
+    chosen = [*(variant for variant in ABLATION if variant.name in COMPARED), SHIPPED]
     first, *_ = params.experiments.seeds
     return [
         Run(variant.name, variant.apply(_seen_by(params, test), seed), data, test)
