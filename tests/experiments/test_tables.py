@@ -70,7 +70,8 @@ def test_rows_of_the_ablation_differ_in_what_their_name_says():
     assert [off.stage1.shape_prompt, off.stage1.defect_prompt, off.stage2.depth_stream] == [False] * 3
     assert rows["+ SRM + shape + defect"].stage2.consistency_weight == 0
     last = rows["+ SRM + shape + defect + L_con (GS-CLIP)"]
-    assert last.model_copy(update={"prepare": None}) == PARAMS.model_copy(update={"prepare": None})
+    paper = PARAMS.model_copy(update={"predict": PARAMS.predict.model_copy(update={"self_similarity": 0.0})})
+    assert last.model_copy(update={"prepare": None}) == paper.model_copy(update={"prepare": None})
     assert rows["hand-written prompts (CLIP baseline)"].stage1.prompts == "hand_written"
 
 
