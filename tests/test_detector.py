@@ -20,6 +20,7 @@ from gsclip.features.images import depth_images, part_patches, rendered_images
 from gsclip.prompts.grouping import stack_groupings
 from gsclip.scores.prediction import scored_views
 from gsclip.scores.scoring import score_views
+from gsclip.scores.self_similarity import raised_scores
 from gsclip.storage import sha256
 from gsclip.views.cameras import fast_views
 
@@ -356,6 +357,18 @@ def test_scores_do_not_depend_on_where_tokens_come_from(backbone, scan, patches)
     np.testing.assert_array_equal(taken.tokens, own.tokens)
 
 
+def test_self_similarity_raises_the_point_scores_and_leaves_the_rest(backbone, scan):
+    detector = untrained_detector(backbone, predict={"self_similarity": 0.0})
+    sample = detector.prepare(scan)
+    views = detector.render(sample)
+    plain, raised = (detector.with_predict(self_similarity=value).predict(sample, views) for value in (0.0, 1.0))
+    expected = raised_scores(sample, plain.point_scores, exponent=1.0, smoothing=detector.config.predict.smoothing)
+    np.testing.assert_array_equal(raised.point_scores, expected)
+    assert np.abs(raised.point_scores - plain.point_scores).max() > 1e-3
+    assert raised.object_score == plain.object_score
+    np.testing.assert_array_equal(raised.view_maps, plain.view_maps)
+
+
 def test_encoders_follow_weights_that_change(backbone, scan):
     detector = untrained_detector(backbone)
     views = detector.render(detector.prepare(scan))
@@ -370,7 +383,7 @@ def test_encoders_follow_weights_that_change(backbone, scan):
 
 
 def test_scores_are_those_of_the_modules_that_were_trained(backbone, scan):
-    detector = untrained_detector(backbone, predict={"patches": "all"})
+    detector = untrained_detector(backbone, predict={"patches": "all", "self_similarity": 0.0})
     sample = detector.prepare(scan)
     as_if_trained(detector, stack_groupings([detector.group(sample)] * 2))
     views, config = detector.render(sample), detector.config.features

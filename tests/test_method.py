@@ -318,7 +318,7 @@ def scans():
 @pytest.fixture(scope="module")
 def parts(backbone, scans):
     """A detector of three views, and sample, views, tokens and grouping of three parts."""
-    detector = untrained_detector(backbone, render={"views": 3}, predict={"patches": "all"})
+    detector = untrained_detector(backbone, render={"views": 3}, predict={"patches": "all", "self_similarity": 0.0})
     samples = [prepare_sample(scan) for scan in scans]
     groupings = [detector.group(sample) for sample in samples]
     as_if_trained(detector, stack_groupings(groupings))

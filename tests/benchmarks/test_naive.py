@@ -145,7 +145,7 @@ def test_overlaps_agree():
 
 
 def test_scores_agree(backbone, sample):
-    detector = untrained_detector(backbone, predict={"patches": "all"})
+    detector = untrained_detector(backbone, predict={"patches": "all", "self_similarity": 0.0})
     as_if_trained(detector, stack_groupings([detector.group(sample)]))
     views = detector.render(sample)
     ours = detector.predict(sample, views)
