@@ -49,7 +49,7 @@ def measure(settings: Settings) -> Found:
     scan, description = read_one_scan(settings)
     detector, model = load_detector(settings)
     how = f"{description}, {model}, {settings.threads} threads"
-    # Naive code encodes all patches, and no more: held against the same function. The profiles are measured as they ship.
+    # Held against the same function: naive code encodes all patches, without self-similarity. Profiles: as they ship.
     exact = detector.with_predict(patches="all", self_similarity=0.0)
     rows = _rows(exact, scan, how, settings.repeats, "", settings.now)
     sample = detector.prepare(scan)
