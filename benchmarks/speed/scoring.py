@@ -139,7 +139,6 @@ def _rows(
         "views without windows, scores as in the next row",
         ours=wholes,
         naive=[preparing + drawn + value for value in seconds["naive"]],
-        checks=[],
         figures={"seconds": {step: statistics.median(values) for step, values in steps.items()}},
     )
     return [whole, scoring]

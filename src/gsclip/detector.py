@@ -195,12 +195,11 @@ class Detector:
         """
         folder = Path(folder)
         config = read_config(folder)
-        if profile is not None:
-            config = config.model_copy(update={"predict": config.predict.model_copy(update={"profile": profile})})
         _check_files(folder, config)
         backbone = load_backbone(*config.features.backbone_arguments)
         prompts = load_prompts(folder, backbone, config.stage1)
-        return cls(config, backbone, prompts, *load_streams(folder, backbone, config.stage2))
+        detector = cls(config, backbone, prompts, *load_streams(folder, backbone, config.stage2))
+        return detector if profile is None else detector.with_predict(profile=profile)
 
     def save(self, folder: str | Path) -> None:
         """Write the detector; the folder appears whole or not at all, and holds the same bytes for the same weights."""
@@ -258,12 +257,12 @@ class Detector:
 
     @torch.no_grad()
     def refine(self, views: Views, rendered: ViewTokens) -> Float[Tensor, "v t d"]:
-        """Tokens G of every view: both streams refined, or the rendered stream alone."""
+        """Tokens G of every view: both streams refined, or the rendered stream alone; where tokens are given."""
         tokens = torch.from_numpy(rendered.tokens).float()
         if self.depth_stream is None or self.refinement is None:
             return tokens
         images = depth_images(views, self.config.features.depth_encoding)
-        kept = self._kept(views)
+        kept = None if rendered.kept is None else torch.from_numpy(rendered.kept)
         return self.refinement.refine(tokens, self._depth_encoder(self.depth_stream)(images, kept), kept)
 
     @property
@@ -341,7 +340,7 @@ class Detector:
             map_weight=self.config.predict.map_weight,
             map_score=self.config.predict.map_score,
             color_tokens=self.color_tokens(views),
-            kept=self._kept(views),
+            kept=None if rendered.kept is None else torch.from_numpy(rendered.kept),
         )
         config = self.config.predict
         raised = raised_scores(
