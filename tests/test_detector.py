@@ -357,16 +357,18 @@ def test_scores_do_not_depend_on_where_tokens_come_from(backbone, scan, patches)
     np.testing.assert_array_equal(taken.tokens, own.tokens)
 
 
-def test_self_similarity_raises_the_point_scores_and_leaves_the_rest(backbone, scan):
-    detector = untrained_detector(backbone, predict={"self_similarity": 0.0})
+def test_self_similarity_raises_the_point_scores_and_with_them_the_highest(backbone, scan):
+    detector = untrained_detector(backbone, predict={"self_similarity": 0.0, "map_weight": 0.25})
     sample = detector.prepare(scan)
     views = detector.render(sample)
     plain, raised = (detector.with_predict(self_similarity=value).predict(sample, views) for value in (0.0, 1.0))
     expected = raised_scores(sample, plain.point_scores, exponent=1.0, smoothing=detector.config.predict.smoothing)
     np.testing.assert_array_equal(raised.point_scores, expected)
     assert np.abs(raised.point_scores - plain.point_scores).max() > 1e-3
-    assert raised.object_score == plain.object_score
+    mean = raised.view_probabilities.mean()
+    assert raised.object_score == pytest.approx(0.25 * raised.point_scores.max() + 0.75 * mean, abs=1e-6)
     np.testing.assert_array_equal(raised.view_maps, plain.view_maps)
+    np.testing.assert_array_equal(raised.view_probabilities, plain.view_probabilities)
 
 
 def test_encoders_follow_weights_that_change(backbone, scan):
@@ -397,7 +399,7 @@ def test_scores_are_those_of_the_modules_that_were_trained(backbone, scan):
     torch.testing.assert_close(torch.from_numpy(tokens.tokens).float(), rendered, atol=5e-4, rtol=0)  # float16
     torch.testing.assert_close(detector.refine(views, tokens), refined, atol=1e-5, rtol=0)
     text = detector.text_features(detector.group(sample))
-    expected = score_views(sample, views, refined, text, smoothing=4.0, map_weight=0.5)
+    expected = score_views(sample, views, refined, text, smoothing=4.0, map_weight=detector.config.predict.map_weight)
     own = detector.predict(sample, views)
     assert own.object_score == pytest.approx(expected.object_score, abs=1e-4)
     np.testing.assert_allclose(own.point_scores, expected.point_scores, atol=1e-4)

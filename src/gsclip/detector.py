@@ -48,7 +48,6 @@ from gsclip.prompts.geometry_prompts import PROMPTS_FILE, Prompts, load_prompts
 from gsclip.prompts.grouping import Grouping, group_points, stack_groupings
 from gsclip.scores.prediction import Prediction
 from gsclip.scores.scoring import score_views
-from gsclip.scores.self_similarity import raised_scores
 from gsclip.storage import TRAIN_AGAIN, atomic_directory, save_module, sha256, write_json
 from gsclip.streams.depth_lora import merge_depth_stream
 from gsclip.streams.refinement import SynergisticRefinement
@@ -331,22 +330,19 @@ class Detector:
         thinned cloud to all points of the scan.
         """
         views, rendered = self.own(views, rendered)
+        config = self.config.predict
         prediction = score_views(
             sample,
             views,
             self.refine(views, rendered),
             self.text_features(grouping or self.group(sample)),
-            smoothing=self.config.predict.smoothing,
-            map_weight=self.config.predict.map_weight,
-            map_score=self.config.predict.map_score,
+            smoothing=config.smoothing,
+            map_weight=config.map_weight,
+            map_score=config.map_score,
+            self_similarity=config.self_similarity,
             color_tokens=self.color_tokens(views),
             kept=None if rendered.kept is None else torch.from_numpy(rendered.kept),
         )
-        config = self.config.predict
-        raised = raised_scores(
-            sample, prediction.point_scores, exponent=config.self_similarity, smoothing=config.smoothing
-        )
-        prediction = replace(prediction, point_scores=raised)
         if len(self.views) == self.config.render.views:
             return prediction
         return replace(prediction, places=np.array(self.views))

@@ -149,7 +149,9 @@ class PredictParams(_Group):
     """From maps to scores."""
 
     smoothing: float = Field(ge=0, description="sigma in pixels of the organised grid, or in point spacings")
-    map_weight: float = Field(ge=0, le=1, description="share of the maps in the object score; the views have the rest")
+    map_weight: float = Field(
+        ge=0, le=1, description="share of the map in the object score, 0.5 in the paper; the views have the rest"
+    )
     map_score: MapScore = Field(
         "highest_point", description="what the maps give: the paper's highest point, or the views' highest patches"
     )

@@ -35,7 +35,7 @@ class Variant:
         return Params.model_validate(values)
 
 
-PAPER_SCORES = {"self_similarity": 0.0}
+PAPER_SCORES = {"self_similarity": 0.0, "map_weight": 0.5}
 
 
 def _variant(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
@@ -15,6 +13,7 @@ from gsclip.data.sample import Sample
 from gsclip.params import MapScore
 from gsclip.scores.back_projection import back_project
 from gsclip.scores.prediction import Prediction
+from gsclip.scores.self_similarity import raised_scores
 from gsclip.scores.similarity import class_logits, enlarge_maps, patch_maps
 from gsclip.scores.smoothing import smooth_scores
 from gsclip.views.views import Views
@@ -32,6 +31,7 @@ def score_views(
     smoothing: float,
     map_weight: float,
     map_score: MapScore = "highest_point",
+    self_similarity: float = 0.0,
     color_tokens: Float[Tensor, "1 t d"] | None = None,
     kept: Bool[Tensor, "v p"] | None = None,
 ) -> Prediction:
@@ -47,39 +47,44 @@ def score_views(
         map_score: what the maps say of the object: ``highest_point``, the highest point score (the paper's), or
             ``highest_patches``, the mean of the :data:`HIGHEST_PATCHES` highest patches of each view, averaged over
             the views. A maximum over thousands of points is that of the noise where there is no defect.
+        self_similarity: exponent, see :func:`~gsclip.scores.self_similarity.raised_scores`; ``highest_point`` is that
+            of the raised scores.
         color_tokens: tokens of the picture that the first camera sees in the scan's own colours, class token first.
-            With them the scores are multimodal: point scores are the mean of those of all views and of this
-            picture, which also counts as one more view in the object score.
+            With them the scores are multimodal (method, section 6): point scores are the mean of those of all views
+            and of this picture, which also counts as one more view in the object score.
         kept: patches that were encoded, see :func:`~gsclip.features.images.part_patches`; in the maps the others get
             the lowest value of their view. ``None``: all.
     """
+    streams = [_stream_scores(sample, views, tokens, prompts, smoothing, kept)]
     if color_tokens is not None:
-        geometry, color = (
-            score_views(
-                sample,
-                seen,
-                view_tokens,
-                prompts,
-                smoothing=smoothing,
-                map_weight=map_weight,
-                map_score=map_score,
-                kept=encoded,
-            )
-            for seen, view_tokens, encoded in ((views, tokens, kept), (views.select([0]), color_tokens, None))
-        )
-        return combine(geometry, color, map_weight, map_score)
-    probabilities = class_logits(tokens[None], prompts[None]).softmax(-1)
-    view_probabilities = probabilities[0, :, 0, ABNORMAL].numpy()
-    view_maps = patch_maps(probabilities[:, :, 1:])[0, :, ABNORMAL]
-    if kept is not None:
-        view_maps = _without_background(view_maps, kept.view_as(view_maps))
-    scores = score_points(sample, views, view_maps, smoothing=smoothing)
+        streams.append(_stream_scores(sample, views.select([0]), color_tokens, prompts, smoothing, None))
+    all_scores, all_probabilities, all_maps = zip(*streams, strict=True)
+    mean = np.mean(all_scores, axis=0)
+    point_scores = raised_scores(sample, mean, exponent=self_similarity, smoothing=smoothing)
+    probabilities, maps = np.concatenate(all_probabilities), np.concatenate(all_maps)
     return Prediction(
-        object_score=_object_score(scores, view_probabilities, view_maps.numpy(), map_weight, map_score),
-        point_scores=scores,
-        view_probabilities=view_probabilities,
-        view_maps=view_maps.numpy(),
+        object_score=_object_score(point_scores, probabilities, maps, map_weight, map_score),
+        point_scores=point_scores,
+        view_probabilities=all_probabilities[0],
+        view_maps=all_maps[0],
     )
+
+
+def _stream_scores(
+    sample: Sample,
+    views: Views,
+    tokens: Float[Tensor, "v t d"],
+    prompts: Float[Tensor, "2 d"],
+    smoothing: float,
+    kept: Bool[Tensor, "v p"] | None,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(n,) scores of the points, (v,) probabilities of the views and their (v, rows, columns) maps."""
+    probabilities = class_logits(tokens[None], prompts[None]).softmax(-1)
+    maps = patch_maps(probabilities[:, :, 1:])[0, :, ABNORMAL]
+    if kept is not None:
+        maps = _without_background(maps, kept.view_as(maps))
+    scores = score_points(sample, views, maps, smoothing=smoothing)
+    return scores, probabilities[0, :, 0, ABNORMAL].numpy(), maps.numpy()
 
 
 def _without_background(
@@ -87,17 +92,6 @@ def _without_background(
 ) -> Float[Tensor, "v rows columns"]:
     lowest = maps.masked_fill(~kept, torch.inf).amin((1, 2), keepdim=True)
     return torch.where(kept, maps, lowest.nan_to_num(posinf=0.0))  # of a view that does not see the part: 0
-
-
-def combine(
-    geometry: Prediction, color: Prediction, map_weight: float, map_score: MapScore = "highest_point"
-) -> Prediction:
-    """Multimodal scores (method, section 6): mean of both point scores; the colours count as one more view."""
-    point_scores = (geometry.point_scores + color.point_scores) / 2
-    probabilities = np.concatenate([geometry.view_probabilities, color.view_probabilities])
-    maps = np.concatenate([geometry.view_maps, color.view_maps])
-    object_score = _object_score(point_scores, probabilities, maps, map_weight, map_score)
-    return replace(geometry, object_score=object_score, point_scores=point_scores)
 
 
 def _object_score(
