@@ -45,8 +45,8 @@ class Comparison:
     neighbours: int = 300
 
 
-# Far cheaper than all points, and in the product with the prompts' scores no worse (docs/backbone.md). Spacings are those
-# of the points that are kept.
+# Far cheaper than all points, and no worse in the product with the prompts' scores (docs/backbone.md). The spacings are
+# those of the points that are kept.
 QUICK = Comparison(radius=5.0, distant=12.0, references=1000, kept=6000, neighbours=50)
 
 
