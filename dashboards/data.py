@@ -21,7 +21,7 @@ from pydantic import BaseModel, Field, ValidationError
 from dashboards import figures
 from gsclip.data.sample import Sample
 from gsclip.errors import InputError
-from gsclip.scores.prediction import Prediction, scored_views
+from gsclip.scores.prediction import Prediction, scored_places, scored_views
 from gsclip.storage import Pack
 from gsclip.views.views import Views
 
@@ -111,6 +111,7 @@ class Inspection:
         view_masks: (v, h, w) bool rendered ground truth, ``None`` where it is unknown.
         maps: (v, h, w) float32 anomaly maps at the size of the images.
         view_probabilities: (v,) float32.
+        places: v places of the views in the list of cameras.
         total_points: n.
     """
 
@@ -125,6 +126,7 @@ class Inspection:
     view_masks: np.ndarray | None
     maps: np.ndarray
     view_probabilities: np.ndarray
+    places: list[int]
     total_points: int
 
 
@@ -357,6 +359,7 @@ def _read_inspection(root: str, category: str, name: str, stamps: tuple[Stamp, .
         view_masks=views.mask,
         maps=anomaly_maps(prediction, views.rendered.shape[-1]),
         view_probabilities=prediction.view_probabilities,
+        places=scored_places(prediction),
         total_points=len(sample.points),
     )
 

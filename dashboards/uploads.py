@@ -122,6 +122,7 @@ def _score(folder: Path, paths: list[Path], model: Path, begin: Callable[[str], 
     from gsclip.commands.score import score_scan, write_scores
     from gsclip.report.palette import anomaly_maps
     from gsclip.scans import find_scans
+    from gsclip.scores.prediction import scored_places
 
     detector = load_detector(model)
     scans = find_scans(paths if len(paths) == 1 else [folder])
@@ -147,6 +148,7 @@ def _score(folder: Path, paths: list[Path], model: Path, begin: Callable[[str], 
         view_masks=None,
         maps=anomaly_maps(prediction, views.rendered.shape[-1]),
         view_probabilities=prediction.view_probabilities,
+        places=scored_places(prediction),
         total_points=len(sample.points),
     )
     return Result(

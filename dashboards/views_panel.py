@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ def views_panel(
     maps: np.ndarray,
     probabilities: np.ndarray,
     *,
+    places: Sequence[int],
     limits: figures.Range,
     cameras: str,
     truth: np.ndarray | None = None,
@@ -41,12 +43,13 @@ def views_panel(
         foreground: (v, h, w) bool.
         maps: (v, h, w) anomaly maps.
         probabilities: (v,) probability of a defect in each view.
+        places: v places of the views in the list of cameras.
         limits: scores at the ends of the colour scale.
         cameras: arrangement of the cameras, for their names.
         truth: (v, h, w) bool ground truth; ``None`` where it is unknown.
         key: of the component.
     """
-    names = view_names(cameras, len(rendered))
+    names = view_names(cameras, places)
     content: dict[str, Any] = {
         "views": [
             {
@@ -81,11 +84,11 @@ def views_panel(
     _component(key=key, data=content)
 
 
-def view_names(cameras: str, count: int) -> list[str]:
-    """The camera's angles where the run states its cameras, else numbers."""
+def view_names(cameras: str, places: Sequence[int]) -> list[str]:
+    """Number of each camera, and its angles where the run states its cameras."""
     try:
-        angles = camera_angles(cameras, count)
+        angles = camera_angles(cameras)
     except GsclipError:
-        return [_("View {number}").format(number=view + 1) for view in range(count)]
+        return [_("View {number}").format(number=place + 1) for place in places]
     form = _("View {number}: {x:.0f}° about x, {y:.0f}° about y")
-    return [form.format(number=view + 1, x=x, y=y) for view, (x, y) in enumerate(angles)]
+    return [form.format(number=place + 1, x=angles[place][0], y=angles[place][1]) for place in places]

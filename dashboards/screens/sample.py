@@ -45,7 +45,7 @@ def main() -> None:
         shell.section(
             _("Views"),
             _(
-                "What the nine cameras see: shaded surface and depth (near is bright), under the map of the point "
+                "What the cameras see: shaded surface and depth (near is bright), under the map of the point "
                 "scores. The bar is the probability of a defect in that view, 0 to 1."
             ),
         )
@@ -55,6 +55,7 @@ def main() -> None:
             inspection.foreground,
             inspection.maps,
             inspection.view_probabilities,
+            places=inspection.places,
             limits=clouds.colour_limits(data.colour_range(samples)),
             cameras="" if metrics is None else str(metrics.data.get("cameras")),
             truth=inspection.view_masks,

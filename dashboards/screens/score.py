@@ -128,6 +128,7 @@ def show(result: uploads.Result, files: list[Any]) -> None:
         found.foreground,
         found.maps,
         found.view_probabilities,
+        places=found.places,
         limits=clouds.colour_limits(result.score_range),
         cameras=result.cameras,
     )

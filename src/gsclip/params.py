@@ -153,7 +153,8 @@ class PredictParams(_Group):
         ge=0, le=1, description="share of the map in the object score, 0.5 in the paper; the views have the rest"
     )
     map_score: MapScore = Field(
-        "highest_point", description="what the maps give: the paper's highest point, or the views' highest patches"
+        "highest_point",
+        description="what the maps give: the paper's highest point, or the views' highest patches, never raised",
     )
     rgb: bool = Field(description="the scan's colours as one more view, where it has them (multimodal scores)")
     self_similarity: float = Field(

@@ -6,11 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from dashboards import data
+from dashboards.views_panel import view_names
 from PIL import Image
 from tests.dashboards.spheres import prediction, sphere
 
 from gsclip.errors import InputError
 from gsclip.storage import write_pack
+from gsclip.views.cameras import camera_angles, fast_views
 from gsclip.views.renderer import render_views
 
 NAME = "ball/test/dent/002"
@@ -176,3 +178,12 @@ def test_a_pack_cut_short_is_refused(workspace):
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(InputError, match=r"data/views/ball.h5: .*; run `make demo`"):
         data.load_inspection(workspace, "ball", NAME)
+
+
+def test_views_of_the_fast_profile_are_named_by_their_cameras():
+    angles = camera_angles("front")
+    names = view_names("front", fast_views("front"))
+    for name, place in zip(names, fast_views("front"), strict=True):
+        x, y = angles[place]
+        assert name == f"View {place + 1}: {x:.0f}° about x, {y:.0f}° about y"
+    assert view_names("", [0, 5]) == ["View 1", "View 6"]

@@ -161,5 +161,6 @@ def test_the_page_has_all_rows_of_all_data_sets():
         assert f"| {SHIPPED.name} | 3 | 71.0 ± 1.0 [61, 81] |" in part
         assert "| hole | 5 | 71.0 ± 1.0 | 81.0 ± 1.0 |" in part
     assert {variant.name for variant in ABLATION} >= set(COMPARED)
-    exponents = {run.row: run.params.predict.self_similarity for run in runs if run.row != SELF_SIMILARITY}
-    assert exponents == {**dict.fromkeys(COMPARED, 0.0), SHIPPED.name: params.predict.self_similarity}
+    scoring = {run.row: run.params.predict for run in runs if run.row != SELF_SIMILARITY}
+    paper = params.predict.model_copy(update={"self_similarity": 0.0, "map_weight": 0.5})
+    assert scoring == {**dict.fromkeys(COMPARED, paper), SHIPPED.name: params.predict}

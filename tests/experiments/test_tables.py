@@ -9,7 +9,7 @@ import pytest
 from gsclip.experiments.data_sets import EncodedData
 from gsclip.experiments.protocols import ablation_runs, cross_data_set_runs, one_vs_rest_runs
 from gsclip.experiments.tables import FIGURES, ablation_page, long_table, protocols_page
-from gsclip.experiments.variants import ABLATION
+from gsclip.experiments.variants import ABLATION, PAPER_SCORES
 from gsclip.packs import PackFolders
 from gsclip.params import load_params
 from gsclip.report.published import PUBLISHED_ABLATION
@@ -70,7 +70,7 @@ def test_rows_of_the_ablation_differ_in_what_their_name_says():
     assert [off.stage1.shape_prompt, off.stage1.defect_prompt, off.stage2.depth_stream] == [False] * 3
     assert rows["+ SRM + shape + defect"].stage2.consistency_weight == 0
     last = rows["+ SRM + shape + defect + L_con (GS-CLIP)"]
-    paper = PARAMS.model_copy(update={"predict": PARAMS.predict.model_copy(update={"self_similarity": 0.0})})
+    paper = PARAMS.model_copy(update={"predict": PARAMS.predict.model_copy(update=PAPER_SCORES)})
     assert last.model_copy(update={"prepare": None}) == paper.model_copy(update={"prepare": None})
     assert rows["hand-written prompts (CLIP baseline)"].stage1.prompts == "hand_written"
 

@@ -54,16 +54,9 @@ def test_unknown_cameras_and_numbers_of_views_are_refused():
 
 
 @pytest.mark.parametrize("cameras", ["front", "full"])
-@pytest.mark.parametrize("views", range(1, 10))
-def test_the_fast_profile_takes_few_of_the_views_that_there_are(cameras, views):
-    places = fast_views(cameras, views)
-    assert 1 <= len(places) <= 4
+def test_the_fast_profile_takes_few_views_the_front_first(cameras):
+    places = fast_views(cameras)
+    assert places[0] == 0
     assert list(places) == sorted(set(places))
-    assert 0 <= places[0] <= places[-1] < views
-
-
-def test_the_fast_profile_takes_the_least_frontal_views_from_one_side_and_views_all_around_a_cloud():
-    tilts = [abs(x) + abs(y) for x, y in camera_angles("front")]
-    assert min(tilts[place] for place in fast_views("front")) > max(tilts[:5])
-    around = sorted(camera_angles("full")[place][0] % 360 for place in fast_views("full"))
-    assert max(np.diff([*around, around[0] + 360])) <= 144
+    assert len(places) < 6
+    assert fast_views(cameras, 4) == tuple(place for place in places if place < 4)

@@ -29,6 +29,11 @@ class Prediction:
     places: np.ndarray | None = None
 
 
+def scored_places(prediction: Prediction) -> list[int]:
+    """Places of the views of a prediction in the list of cameras."""
+    return list(range(len(prediction.view_maps))) if prediction.places is None else prediction.places.tolist()
+
+
 def scored_views(views: Views, prediction: Prediction) -> Views:
     """Those of a model's views that a prediction is about."""
     return views if prediction.places is None else views.select(prediction.places.tolist())

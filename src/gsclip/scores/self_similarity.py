@@ -67,7 +67,7 @@ def raised_scores(sample: Sample, scores: np.ndarray, *, exponent: float, smooth
     mean = unlike.mean()
     if not mean > 0:  # too small a part: nothing is distant from anything
         return scores
-    with np.errstate(divide="ignore"):  # a score of 1 stays 1
+    with np.errstate(divide="ignore", invalid="ignore"):  # a score of 1 stays 1
         raised = -np.expm1((unlike / mean) ** exponent * np.log1p(-scores.astype(np.float64)))
     return np.where(scores < 1, np.clip(raised, 0, 1), 1).astype(np.float32)
 
@@ -90,7 +90,7 @@ def _unlikeness(points: np.ndarray, normals: np.ndarray, how: Comparison) -> np.
     chosen = np.random.default_rng(0).permutation(len(points))[: how.references]
     nearest = min(NEAREST, len(chosen))
     # By torch, which has the threads that the caller gave it, and so the same bits in any process.
-    shapes, places = torch.from_numpy(histograms), torch.from_numpy(points)
+    shapes, places = torch.from_numpy(histograms), torch.from_numpy(points.astype(np.float32))
     scores = torch.empty(len(points))
     for start in range(0, len(points), _CHUNK):
         part = slice(start, start + _CHUNK)

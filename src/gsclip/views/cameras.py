@@ -20,16 +20,13 @@ CAMERA_ANGLES: dict[str, tuple[tuple[float, float], ...]] = {
 MAXIMUM_VIEWS = 9
 
 
-# Of the fast profile. Of front cameras the least frontal ones, which see most of the part's sides (docs/speed.md).
-FAST = 4
-FAST_VIEWS_AROUND = (0, 3, 4, 7)
+# Of the fast profile: the front, and views far from it, which see most of the part's sides (docs/speed.md).
+FAST_VIEWS: dict[str, tuple[int, ...]] = {"front": (0, 5, 6, 7, 8), "full": (0, 3, 4, 7)}
 
 
 def fast_views(cameras: str, views: int = MAXIMUM_VIEWS) -> tuple[int, ...]:
     """Which of the first ``views`` cameras of a list the fast profile takes, by their places in the list."""
-    if cameras == "front":
-        return tuple(range(views))[-FAST:]
-    return tuple(place for place in FAST_VIEWS_AROUND if place < views)
+    return tuple(place for place in FAST_VIEWS[cameras] if place < views)
 
 
 def camera_angles(cameras: str, views: int = MAXIMUM_VIEWS) -> tuple[tuple[float, float], ...]:
