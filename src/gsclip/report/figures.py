@@ -102,7 +102,7 @@ def operating_figure(labels: np.ndarray, scores: np.ndarray, threshold: float | 
             figure.add_trace(line)
     if threshold is not None:
         figure.add_trace(_line([threshold] * 2, [0, 100], f"threshold {threshold:.3f}", PLUM, "solid", 2.5))
-    figure.update_yaxes(range=[-1, 103], ticksuffix=" %")
+    figure.update_yaxes(range=[-1, 103], ticksuffix=" %", automargin=True, title_standoff=10)
     return _finish(figure, "threshold of the object score", "share of the parts").update_layout(hovermode="x unified")
 
 
