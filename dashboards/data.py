@@ -337,8 +337,6 @@ def _worst_first(table: pd.DataFrame) -> pd.DataFrame:
 
 @st.cache_data(max_entries=8, show_spinner=False)
 def _read_inspection(root: str, category: str, name: str, stamps: tuple[Stamp, ...]) -> Inspection:
-    from gsclip.report.palette import anomaly_maps
-
     prepared, viewed, predicted = _packs(category)
     sample = _record(root, prepared, Sample, name, ("points", "normals", "mask", "colors"))
     views = _record(root, viewed, Views, name, ("rendered", "depth", "foreground", "mask"))
@@ -346,6 +344,13 @@ def _read_inspection(root: str, category: str, name: str, stamps: tuple[Stamp, .
     with _explained(predicted):
         views = scored_views(views, prediction)
     _check_shapes(predicted, name, sample, views, prediction)
+    return inspect(sample, views, prediction)
+
+
+def inspect(sample: Sample, views: Views, prediction: Prediction) -> Inspection:
+    """What is shown of a scored sample; the views are those that were scored."""
+    from gsclip.report.palette import anomaly_maps
+
     shown = np.linspace(0, len(sample.points) - 1, min(len(sample.points), MAX_POINTS)).round().astype(int)
     return Inspection(
         points=sample.points[shown],

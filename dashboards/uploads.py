@@ -7,11 +7,10 @@ import re
 import tempfile
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import streamlit as st
 
 from dashboards import data
@@ -120,9 +119,7 @@ def score_upload(uploads: Sequence[Upload], model: Path, begin: Callable[[str], 
 def _score(folder: Path, paths: list[Path], model: Path, begin: Callable[[str], None]) -> Result:
     begin("model")
     from gsclip.commands.score import score_scan, write_scores
-    from gsclip.report.palette import anomaly_maps
     from gsclip.scans import find_scans
-    from gsclip.scores.prediction import scored_places
 
     detector = load_detector(model)
     scans = find_scans(paths if len(paths) == 1 else [folder])
@@ -135,26 +132,11 @@ def _score(folder: Path, paths: list[Path], model: Path, begin: Callable[[str], 
     config = detector.config
     write_scores(folder / "result", scored, config.score_range)
     sample, views, prediction = scored.sample, scored.views, scored.prediction
-    shown = np.linspace(0, len(sample.points) - 1, min(len(sample.points), data.MAX_POINTS)).round().astype(int)
-    inspection = data.Inspection(
-        points=sample.points[shown],
-        normals=sample.normals[shown],
-        scores=prediction.point_scores[shown],
-        mask=None,
-        colors=None if sample.colors is None else sample.colors[shown],
-        rendered=views.rendered,
-        depth=views.depth,
-        foreground=views.foreground,
-        view_masks=None,
-        maps=anomaly_maps(prediction, views.rendered.shape[-1]),
-        view_probabilities=prediction.view_probabilities,
-        places=scored_places(prediction),
-        total_points=len(sample.points),
-    )
     return Result(
         name=scan_name,
         facts={**scored.facts, "scan": path.name},
-        inspection=inspection,
+        # Ground truth that an upload may hold is not shown.
+        inspection=replace(data.inspect(sample, views, prediction), mask=None, view_masks=None),
         score_range=config.score_range,
         cameras=config.render.cameras,
         threshold=config.threshold,
