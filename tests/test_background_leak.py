@@ -157,6 +157,7 @@ def test_the_background_of_a_real_scan_does_not_count(real_scene, detector):
         assert not (changed & ~rim(part)).any(), table
         if changed.any():
             found = detector.score(other.points, other.colors)
-            assert found.object_score == pytest.approx(expected.object_score, abs=1e-3)
+            # Another number of points: other ones are drawn for the comparison of the part with itself.
+            assert found.object_score == pytest.approx(expected.object_score, abs=5e-3)
         else:
             same_scores(detector, other, expected)
