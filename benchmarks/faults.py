@@ -429,7 +429,8 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     parser.add_argument("--project", choices=["tiny", "toy"], default="tiny")
-    parser.add_argument("--only", nargs="*", default=["kills", *FAULTS], help="kills, or names of faults")
+    parts = ["kills", *FAULTS]
+    parser.add_argument("--only", nargs="*", choices=parts, default=parts, help="kills, or names of faults in quotes")
     parser.add_argument("--output", type=Path, help="written as .json and .md")
     parser.add_argument("--resume", action="store_true", help="keep what the output's .json holds, and add what lacks")
     options = parser.parse_args()

@@ -17,10 +17,12 @@ if ROOT not in sys.path:
 from dashboards import shell  # noqa: E402 - the path comes first
 from dashboards.text import _  # noqa: E402
 
-# Pages are as wide as their figures can use; the sidebar takes what its words need.
+# Pages are as wide as their figures can use; the sidebar takes what its words need; tiles take a second row before
+# their words are cut.
 STYLE = """<style>
 .stMainBlockContainer { max-width: 1560px; padding-left: 2rem; padding-right: 2rem }
 [data-testid=stSidebar] { width: 210px !important; min-width: 210px }
+.st-key-tiles > * { flex: 1 1 165px }
 [data-testid=stImage] img { border-radius: 4px; background: BACKDROP }
 </style>"""
 

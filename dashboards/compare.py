@@ -66,7 +66,7 @@ def metric_differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> p
 
 
 def parameter_differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> pd.DataFrame:
-    """Parameters that differ: ``parameter``, ``ours``, ``other`` as text; empty text where a run does not have one."""
+    """Parameters that differ: ``parameter``, ``ours``, ``other`` as text; a dash where a run does not have one."""
     names = sorted({*first, *second})
     rows = [
         {"parameter": name, "ours": _text(first.get(name)), "other": _text(second.get(name))}
@@ -77,7 +77,7 @@ def parameter_differences(first: Mapping[str, Any], second: Mapping[str, Any]) -
 
 
 def _text(value: Any) -> str:  # noqa: ANN401 - any value of a parameter
-    return "" if value is None else plain_text(value)
+    return "–" if value is None else plain_text(value)
 
 
 def scatter(
@@ -111,9 +111,10 @@ def scatter(
                 customdata=rows.index.tolist(), hovertemplate="%{x:.3f} → %{y:.3f}<extra></extra>",
             )
         )  # fmt: skip
-    highest = float(table[["score", "other_score"]].to_numpy().max()) * 1.05 if len(table) else 1.0
+    shown = [*table[["score", "other_score"]].to_numpy().ravel(), *(value for value in thresholds if value is not None)]
+    ends = [max(min(shown) - 0.05, 0.0), min(max(shown) + 0.05, 1.0)] if shown else [0.0, 1.0]
     dotted = {"color": NEUTRAL, "width": 1.2, "dash": "dot"}
-    figure.add_shape(type="line", x0=0, y0=0, x1=highest, y1=highest, line=dotted)
+    figure.add_shape(type="line", x0=ends[0], y0=ends[0], x1=ends[1], y1=ends[1], line=dotted)
     line = {"color": "#A04C9B", "width": 1.8}
     if thresholds[0] is not None:
         figure.add_shape(type="line", x0=thresholds[0], x1=thresholds[0], y0=0, y1=1, yref="paper", line=line)
@@ -126,6 +127,6 @@ def scatter(
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
     )
-    figure.update_xaxes(title={"text": names[0], "standoff": 6}, range=[0, highest], zeroline=False)
-    figure.update_yaxes(title={"text": names[1], "standoff": 6}, range=[0, highest], zeroline=False)
+    figure.update_xaxes(title={"text": names[0], "standoff": 6}, range=ends, zeroline=False)
+    figure.update_yaxes(title={"text": names[1], "standoff": 6}, range=ends, zeroline=False)
     return figure

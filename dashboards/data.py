@@ -263,7 +263,7 @@ def _explained(path: str) -> Iterator[None]:
         yield
     except InputError as error:
         raise _broken(path, error.problem) from error
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError) as error:
         raise _broken(path, "is broken or not in the expected form") from error
 
 

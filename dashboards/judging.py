@@ -83,10 +83,11 @@ def decided_as(score: float, threshold: float | None) -> None:
             delta=None if threshold is None else f"{score - threshold:+.3f}",
             delta_color="off",
             delta_arrow="off",
-            delta_description=_("to the threshold {value}").format(value=shell.number(threshold)),
+            delta_description=_("to {value}").format(value=shell.number(threshold)),
             help=_("Abnormal where the object score, 0 to 1, is at or above the threshold."),
         )
-        st.markdown(_("Object score **{score}**").format(score=shell.number(score)))
+        text = _("Object score **{score}**, threshold {threshold}")
+        st.markdown(text.format(score=shell.number(score), threshold=shell.number(threshold)))
 
 
 def mark_form(part: Part, kinds: list[str]) -> None:

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import streamlit as st
 
-from dashboards import figures, shell
+from dashboards import data, figures, shell
 from dashboards.text import _
 from gsclip.errors import GsclipError
 from gsclip.views.cameras import camera_angles
@@ -22,49 +21,37 @@ _component = st.components.v2.component(
 )
 
 
-def views_panel(
-    rendered: np.ndarray,
-    depth: np.ndarray,
-    foreground: np.ndarray,
-    maps: np.ndarray,
-    probabilities: np.ndarray,
-    *,
-    places: Sequence[int],
-    limits: figures.Range,
-    cameras: str,
-    truth: np.ndarray | None = None,
-    key: str = "views",
-) -> None:
-    """Draw the views; arrays as in :class:`dashboards.data.Inspection`.
+def views_panel(inspection: data.Inspection, *, limits: figures.Range, cameras: str) -> None:
+    """Draw the views, with a heading that says how to read them.
 
     Args:
-        rendered: (v, h, w) uint8.
-        depth: (v, h, w) uint16.
-        foreground: (v, h, w) bool.
-        maps: (v, h, w) anomaly maps.
-        probabilities: (v,) probability of a defect in each view.
-        places: v places of the views in the list of cameras.
+        inspection: the scored sample.
         limits: scores at the ends of the colour scale.
         cameras: arrangement of the cameras, for their names.
-        truth: (v, h, w) bool ground truth; ``None`` where it is unknown.
-        key: of the component.
     """
-    names = view_names(cameras, places)
+    shell.section(
+        _("Views"),
+        _(
+            "What the cameras see: shaded surface and depth (near is bright), under the view's own anomaly map; the "
+            "point scores are made of all of them. The bar is the probability of a defect in that view, 0 to 1."
+        ),
+    )
+    names, truth = view_names(cameras, inspection.places), inspection.view_masks
     content: dict[str, Any] = {
         "views": [
             {
                 "name": names[view],
-                "probability": float(probabilities[view]),
+                "probability": float(inspection.view_probabilities[view]),
                 "layers": figures.view_layers(
-                    rendered[view],
-                    depth[view],
-                    foreground[view],
-                    maps[view],
+                    inspection.rendered[view],
+                    inspection.depth[view],
+                    inspection.foreground[view],
+                    inspection.maps[view],
                     limits=limits,
                     truth=None if truth is None else truth[view],
                 ),
             }
-            for view in range(len(rendered))
+            for view in range(len(inspection.rendered))
         ],
         "limits": list(limits),
         "text": {
@@ -76,12 +63,12 @@ def views_panel(
             "blink": _("Blink (B)"),
             "outline": _("Outline of the defect"),
             "probability": _("Probability of a defect in this view, 0 to 1"),
-            "scale": _("Point score, 0 to 1"),
+            "scale": _("Abnormal probability of a place in the view, 0 to 1"),
             "enlarge": _("Click to enlarge"),
         },
         "background": shell.behind_pictures(),
     }
-    _component(key=key, data=content)
+    _component(key="views", data=content)
 
 
 def view_names(cameras: str, places: Sequence[int]) -> list[str]:

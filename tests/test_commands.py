@@ -29,9 +29,10 @@ from gsclip.features.backbone import load_backbone
 from gsclip.monitoring.log import BatchLog, read_window
 from gsclip.monitoring.rows import SAMPLE_COLUMNS
 from gsclip.scans import find_scans
-from gsclip.scores.prediction import Prediction
+from gsclip.scores.prediction import Prediction, scored_views
 from gsclip.stages.cross import cross
 from gsclip.storage import Pack, sha256
+from gsclip.views.views import Views
 
 ROOT = Path(__file__).parents[1]
 GRID = (120, 120)
@@ -487,10 +488,11 @@ def test_a_threshold_of_a_file_decides(model, scans, tmp_path):
     assert run(*call, tmp_path / "other.json").exit_code == 2
 
 
-def test_an_evaluation_can_be_kept_as_a_run(model, mvtec, tmp_path):
+@pytest.mark.parametrize("profile", ["full", "fast"])
+def test_an_evaluation_can_be_kept_as_a_run(model, mvtec, tmp_path, profile):
     done = run(
         "evaluate", "--dataset", "mvtec_3d_ad", "--root", mvtec, "--model", model, "--output", tmp_path / "m.json",
-        "--run", tmp_path / "run",
+        "--run", tmp_path / "run", "--profile", profile,
     )  # fmt: skip
     assert done.exit_code == 2  # one scan of the set is broken
     assert (tmp_path / "run/outputs/metrics.json").read_bytes() == (tmp_path / "m.json").read_bytes()
@@ -499,9 +501,11 @@ def test_an_evaluation_can_be_kept_as_a_run(model, mvtec, tmp_path):
         file = f"{row['category']}.h5"
         with (
             Pack(tmp_path / "run/data/prepared" / file, Sample) as prepared,
+            Pack(tmp_path / "run/data/views" / file, Views) as views,
             Pack(tmp_path / "run/outputs/predictions" / file, Prediction) as predictions,
         ):
             prediction = predictions[row["name"]]
+            assert len(scored_views(views[row["name"]], prediction).rendered) == len(prediction.view_maps)
             assert prediction.object_score == pytest.approx(row["object_score"])
             assert prediction.point_scores.shape == (len(prepared[row["name"]].points),)
     assert (tmp_path / "run/outputs/curves/roc.csv").is_file()

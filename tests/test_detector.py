@@ -338,7 +338,9 @@ def test_of_all_views_a_prediction_takes_those_of_its_profile(backbone, scan):
     np.testing.assert_array_equal(packed.point_scores, own.point_scores)
     tokens = fast.encode(every)
     np.testing.assert_allclose(fast.predict(sample, every, tokens).point_scores, own.point_scores, atol=1e-6)
-    assert len(scored_views(every, packed).rendered) == len(fast.views)
+    scored = scored_views(every, packed)
+    np.testing.assert_array_equal(scored.rendered, every.rendered[list(fast.views)])
+    assert scored_views(scored, packed) is scored  # as `gsclip evaluate --run` keeps them
 
 
 @pytest.mark.parametrize("patches", ["all", "part"])

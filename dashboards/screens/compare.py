@@ -142,7 +142,6 @@ def show_changes(table: pd.DataFrame) -> None:
         ],
         hide_index=True,
         key="changes",
-        height=410,
         on_select="rerun",
         selection_mode="single-row",
         column_config={

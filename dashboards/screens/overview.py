@@ -99,14 +99,15 @@ def choose_baseline(others: list[Baseline]) -> Baseline | None:
 
 def show_headline(metrics: data.Metrics, baseline: Baseline | None) -> None:
     """Each metric with its interval, beside chance, the best possible and the baseline."""
-    for column, (name, (label, meaning)) in zip(st.columns(6, gap="small"), metric_names().items(), strict=True):
+    tiles = st.container(horizontal=True, gap="small", key="tiles")
+    for name, (label, meaning) in metric_names().items():
         figure: data.Triple = getattr(metrics.mean, name)
         change = difference(metrics.model_dump(), baseline, name)
         low, high = getattr(metrics, f"{name}_interval", None) or (None, None)
         # Grey: within what other samples of the same kind would do to the figure.
         noise = 0.0005 if low is None or high is None else (high - low) / 2
         small = change is None or abs(change) < noise
-        with column.container(border=True, height="stretch"):
+        with tiles.container(border=True, height="stretch"):
             st.metric(
                 label,
                 shell.number(figure.ours),
@@ -139,6 +140,7 @@ def show_facts(metrics: data.Metrics) -> None:
         (_("Tested on"), listed(facts, "test_categories")),
         (_("Backbone"), listed(facts, "backbone_note" if "backbone_note" in facts else "backbone")),
         (_("Views"), f"{listed(facts, 'views')}, {listed(facts, 'cameras')}"),
+        *([(_("Profile"), _("{name}: fewer views").format(name=facts["profile"]))] if facts.get("profile") else []),
         (_("Epochs"), listed(facts, "epochs")),
         (_("Seeds"), listed(facts, "seeds")),
         (

@@ -42,23 +42,10 @@ def main() -> None:
             sorted(set(samples["defect"]) - {"", data.GOOD}),
         )
     if inspection is not None:
-        shell.section(
-            _("Views"),
-            _(
-                "What the cameras see: shaded surface and depth (near is bright), under the map of the point "
-                "scores. The bar is the probability of a defect in that view, 0 to 1."
-            ),
-        )
         views_panel(
-            inspection.rendered,
-            inspection.depth,
-            inspection.foreground,
-            inspection.maps,
-            inspection.view_probabilities,
-            places=inspection.places,
+            inspection,
             limits=clouds.colour_limits(data.colour_range(samples)),
             cameras="" if metrics is None else str(metrics.data.get("cameras")),
-            truth=inspection.view_masks,
         )
 
 

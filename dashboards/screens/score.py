@@ -114,24 +114,7 @@ def show(result: uploads.Result, files: list[Any]) -> None:
             ),
             [],
         )
-    shell.section(
-        _("Views"),
-        _(
-            "What the cameras see: shaded surface and depth (near is bright), under the map of the point scores. The "
-            "bar is the probability of a defect in that view, 0 to 1."
-        ),
-    )
-    found = result.inspection
-    views_panel(
-        found.rendered,
-        found.depth,
-        found.foreground,
-        found.maps,
-        found.view_probabilities,
-        places=found.places,
-        limits=clouds.colour_limits(result.score_range),
-        cameras=result.cameras,
-    )
+    views_panel(result.inspection, limits=clouds.colour_limits(result.score_range), cameras=result.cameras)
 
 
 def show_facts(result: uploads.Result) -> None:

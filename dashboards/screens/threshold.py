@@ -91,8 +91,9 @@ def show_counts(counts: Confusion) -> None:
         (_("Precision"), share(counts.precision), _("Share of the alarms that are right, at this run's mix of parts.")),
         (_("False alarms per 1,000"), shell.number(false_alarms, 0), _("Of 1,000 good parts, so many are stopped.")),
     )
-    for column, (label, value, explanation) in zip(st.columns([1, 1, 1.2, 1, 1, 1.1, 1.9]), tiles, strict=True):
-        column.metric(label, value, help=explanation)
+    with st.container(horizontal=True, gap="medium", key="counts"):
+        for label, value, explanation in tiles:
+            st.metric(label, value, help=explanation, width="content")
 
 
 def share(value: float) -> str:

@@ -68,7 +68,7 @@ def choose_group(samples: pd.DataFrame) -> str:
 def reading(group: str) -> str:
     """How to read the pictures of a group."""
     picture = _(
-        " Pictures: front view under the map of the point scores (bright is anomalous), true defects outlined in green."
+        " Pictures: front view under its own anomaly map (bright is anomalous), true defects outlined in green."
     )
     order = {
         selection.WORST: _("Farthest on the wrong side of the threshold first."),

@@ -1,6 +1,7 @@
 import io
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,7 @@ from gsclip.views.cameras import camera_angles, fast_views
 from gsclip.views.renderer import render_views
 
 NAME = "ball/test/dent/002"
+PLACES = (0, 5, 8)  # of the views that are scored
 
 
 def changed(workspace, **columns):
@@ -142,6 +144,25 @@ def test_packs_of_different_runs_are_refused(workspace):
         pack.add(NAME, sample)
     with pytest.raises(InputError, match="does not fit"):
         data.load_inspection(workspace, "ball", NAME)
+
+
+@pytest.mark.parametrize("packed", [range(9), PLACES, range(2)])
+def test_views_are_those_that_were_scored(workspace, packed):
+    """A pack holds all views of the model or those that were scored; with fewer it does not fit."""
+    sample = sphere(2, True)
+    views = render_views(sample, image_size=48)
+    scored = views.select(PLACES)
+    with write_pack(workspace / "outputs/predictions/ball.h5") as pack:
+        pack.add(NAME, replace(prediction(sample, scored, 0.5), places=np.array(PLACES)))
+    with write_pack(workspace / "data/views/ball.h5") as pack:
+        pack.add(NAME, views.select(packed))
+    if len(packed) == 2:
+        with pytest.raises(InputError, match="run `make demo`"):
+            data.load_inspection(workspace, "ball", NAME)
+    else:
+        inspection = data.load_inspection(workspace, "ball", NAME)
+        assert inspection.places == list(PLACES)
+        np.testing.assert_array_equal(inspection.rendered, scored.rendered)
 
 
 def test_scores_that_are_not_finite_are_refused(workspace):

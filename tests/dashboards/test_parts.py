@@ -64,6 +64,8 @@ def test_changed_decisions_come_first_and_say_what_changed():
     assert table["difference"].iloc[1] == pytest.approx(0.5)
     figure = compare.scatter(table, names=("", ""), thresholds=(0.5, 0.5), labels=("good", "bad", "none"))
     assert sum(len(trace.x) for trace in figure.data) == 5
+    lowest, highest = figure.layout.xaxis.range
+    assert all(lowest <= score <= highest for trace in figure.data for score in (*trace.x, *trace.y))
 
 
 def test_metrics_and_parameters_that_differ():
@@ -73,7 +75,7 @@ def test_metrics_and_parameters_that_differ():
     assert table["difference"].iloc[0] == pytest.approx(0.1)
     assert np.isnan(table["difference"].iloc[1])
     parameters = compare.parameter_differences({"a.b": 1, "a.c": [1, 2]}, {"a.b": 1, "a.d": True})
-    assert parameters.to_numpy().tolist() == [["a.c", "1, 2", ""], ["a.d", "", "true"]]
+    assert parameters.to_numpy().tolist() == [["a.c", "1, 2", "–"], ["a.d", "–", "true"]]
 
 
 # --- drift ------------------------------------------------------------------------------------------------------------

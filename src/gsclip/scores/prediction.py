@@ -35,5 +35,7 @@ def scored_places(prediction: Prediction) -> list[int]:
 
 
 def scored_views(views: Views, prediction: Prediction) -> Views:
-    """Those of a model's views that a prediction is about."""
-    return views if prediction.places is None else views.select(prediction.places.tolist())
+    """The views that a prediction is about, out of all of the model's or of them alone: packs hold either."""
+    if prediction.places is None or len(views.rendered) == len(prediction.places):
+        return views
+    return views.select(prediction.places.tolist())

@@ -38,11 +38,14 @@ class Views:
     colors: np.ndarray | None = None
 
     def select(self, views: Sequence[int]) -> Views:
-        """Some of the views, in the order given; ``colors`` are kept where the first of them is the first camera."""
+        """Some of the views, in the order given; ``colors`` are kept where the first of them is the first camera.
+
+        Fields that were not read from a pack stay ``None``.
+        """
         chosen = list(views)
         if chosen == list(range(len(self.rendered))):
             return self
-        fields = ("rendered", "normals", "depth", "relief", "foreground", "pixels", "visible")
-        mask = None if self.mask is None else self.mask[chosen]
+        fields = ("rendered", "normals", "depth", "relief", "foreground", "pixels", "visible", "mask")
+        known = {name: values for name in fields if (values := getattr(self, name)) is not None}
         colors = self.colors if chosen[0] == 0 else None
-        return replace(self, mask=mask, colors=colors, **{name: getattr(self, name)[chosen] for name in fields})
+        return replace(self, colors=colors, **{name: values[chosen] for name, values in known.items()})
