@@ -32,7 +32,7 @@ def page(results: dict[str, Any]) -> str:
         "# Memory of evaluating",
         "",
         f"{results['different']} generated parts under many names, {results['views']} views, embedded backbone, on "
-        f"{results['machine']}. `python -m benchmarks.memory`.",
+        f"{results['machine']}. `python -m benchmarks.memory --views {results['views']}`.",
         "",
         "| objects | predict, peak MiB | evaluate, peak MiB | both, peak MiB |",
         "| ---: | ---: | ---: | ---: |",

@@ -21,6 +21,7 @@ from pydantic import BaseModel, Field, ValidationError
 from dashboards import figures
 from gsclip.data.sample import Sample
 from gsclip.errors import InputError
+from gsclip.params import Profile
 from gsclip.scores.prediction import Prediction, scored_places, scored_views
 from gsclip.storage import Pack
 from gsclip.views.views import Views
@@ -140,6 +141,14 @@ def load_metrics(root: Path) -> Metrics:
     return _read_metrics(str(root), _stamp(root, METRICS_FILE))
 
 
+def profile(root: Path) -> Profile | None:
+    """Profile of a run's scores; ``None`` where its metrics cannot be read."""
+    try:
+        return load_metrics(root).data.get("profile", "full")
+    except InputError:
+        return None
+
+
 def load_category_table(root: Path) -> pd.DataFrame:
     """Categories, worst object AUROC first; columns of :func:`gsclip.metrics.table.categories_table`."""
     return _category_table(str(root), _stamp(root, METRICS_FILE))
@@ -175,7 +184,8 @@ def own_threshold(table: pd.DataFrame) -> float | None:
 def calibration_rows(root: Path, workspace_root: Path) -> pd.DataFrame:
     """Labelled auxiliary samples, from which a threshold may be suggested.
 
-    Those of the run; else those of the pipeline's run where its model decided by the same threshold, so is the same.
+    Those of the run; else those of the pipeline's run where its model decided by the same threshold, so is the same,
+    and scored in the same profile.
     """
     own = load_samples(root)
     chosen = own[(own["role"] == AUXILIARY) & own["label"].notna()]
@@ -185,7 +195,8 @@ def calibration_rows(root: Path, workspace_root: Path) -> pd.DataFrame:
         except InputError:
             return chosen
         threshold = own_threshold(own)
-        if threshold is not None and own_threshold(other) == threshold:
+        same_scores = own_threshold(other) == threshold and profile(workspace_root) == profile(root)
+        if threshold is not None and same_scores:
             chosen = other[(other["role"] == AUXILIARY) & other["label"].notna()]
     return chosen
 

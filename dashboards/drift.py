@@ -20,11 +20,12 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from gsclip.monitoring.log import LOG_FOLDER
 from gsclip.report.figures import BLUE, NEUTRAL, VERMILION
 
 FOLDERS = ("outputs/drift", "outputs/monitoring", "monitoring", "drift")
 MOST_FILES = 2000
-LARGEST = 2**22  # bytes of a verdict or of a file of events
+LARGEST = 2**22  # bytes of a verdict, and of a file of events that are read from its end
 TIME_KEYS = ("time", "timestamp", "created", "at", "finished", "started", "date")
 RETRAININGS = ".gsclip/retrain/logs"
 RETRAINING, SCORING = "retraining", "score"  # kinds of events
@@ -82,11 +83,7 @@ def find_events(workspace: Path) -> list[Event]:
     logs = sorted((workspace / RETRAININGS).glob("*.jsonl"))[-MOST_FILES:]
     events = [event for event in map(_retraining, logs) if event is not None]
     for path in _files(workspace, ".jsonl"):
-        try:
-            lines = path.read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError):
-            continue
-        events += [event for event in (_event(line) for line in lines) if event is not None]
+        events += [event for event in map(_event, _last_lines(path)) if event is not None]
     return sorted(events, key=lambda event: event.time)
 
 
@@ -141,20 +138,31 @@ def timeline(verdicts: Sequence[Verdict], events: Sequence[Event], *, title: str
 
 
 def _files(workspace: Path, suffix: str) -> list[Path]:
-    """Files of one kind below the folders, sorted, no more than are looked at; links are not followed."""
-    found: list[Path] = []
+    """Files of one kind below the folders, the last changed ones, sorted; neither links nor the log of scans."""
+    found: dict[Path, int] = {}
     for name in FOLDERS:
         folder = workspace / name
         if folder.is_dir():
-            found += [path for path in folder.rglob(f"*{suffix}") if path.is_file() and not path.is_symlink()]
-    small = (path for path in sorted(set(found)) if path.stat().st_size <= LARGEST)
-    return [path for _number, path in zip(range(MOST_FILES), small, strict=False)]
+            for path in folder.rglob(f"*{suffix}"):
+                if path.parent.name != LOG_FOLDER and path.is_file() and not path.is_symlink():
+                    found[path] = path.stat().st_mtime_ns
+    return sorted(sorted(found, key=lambda path: (found[path], path))[-MOST_FILES:])
+
+
+def _last_lines(path: Path) -> list[str]:
+    """Lines of a file, of a large one the last :data:`LARGEST` bytes; none where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - LARGEST))
+            return file.read().decode("utf-8", errors="replace").splitlines()
+    except OSError:
+        return []
 
 
 def _verdict(path: Path) -> Verdict | None:
     try:
-        content = json.loads(path.read_bytes())
         status = path.stat()
+        content = json.loads(path.read_bytes()) if status.st_size <= LARGEST else None
     except (OSError, ValueError):
         return None
     if not isinstance(content, dict) or not isinstance(content.get("drifted"), bool):

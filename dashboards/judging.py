@@ -83,7 +83,7 @@ def decided_as(score: float, threshold: float | None) -> None:
             delta=None if threshold is None else f"{score - threshold:+.3f}",
             delta_color="off",
             delta_arrow="off",
-            delta_description=_("to {value}").format(value=shell.number(threshold)),
+            delta_description=_("from threshold"),
             help=_("Abnormal where the object score, 0 to 1, is at or above the threshold."),
         )
         text = _("Object score **{score}**, threshold {threshold}")

@@ -32,8 +32,9 @@ def views_panel(inspection: data.Inspection, *, limits: figures.Range, cameras: 
     shell.section(
         _("Views"),
         _(
-            "What the cameras see: shaded surface and depth (near is bright), under the view's own anomaly map; the "
-            "point scores are made of all of them. The bar is the probability of a defect in that view, 0 to 1."
+            "What the cameras see: shaded surface and depth (near is bright), under the view's own anomaly map in the "
+            "same colours. Point scores are the mean of the maps, smoothed, and raised where a shape occurs once. The "
+            "bar is the probability of a defect in that view, 0 to 1."
         ),
     )
     names, truth = view_names(cameras, inspection.places), inspection.view_masks

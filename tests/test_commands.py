@@ -486,6 +486,19 @@ def test_a_threshold_of_a_file_decides(model, scans, tmp_path):
     content = json.loads((tmp_path / "elbow.json").read_text())
     assert (content["threshold"], content["decision"]) == (1.0, "normal")
     assert run(*call, tmp_path / "other.json").exit_code == 2
+    write_threshold(tmp_path / "fast.json", DecisionThreshold(threshold=1.0, profile="fast"))
+    refused = run(*call, tmp_path / "fast.json")
+    assert refused.exit_code == 2
+    assert "was chosen on scores of the profile fast, these are of full" in refused.output
+    assert run(*call, tmp_path / "fast.json", "--profile", "fast").exit_code == 0
+
+
+def test_a_threshold_makes_no_other_model(model, scans, tmp_path):
+    write_threshold(tmp_path / "high.json", DecisionThreshold(threshold=1.0))
+    monitoring = tmp_path / "monitoring"
+    call = ("score", scans / "elbow.tiff", "--model", model, "--output", tmp_path, "--monitoring", monitoring)
+    assert run(*call, "--threshold", tmp_path / "high.json").exit_code == 0
+    assert set(read_window(monitoring / "log", 10).rows["model"]) == {model_version(read_config(model))}
 
 
 @pytest.mark.parametrize("profile", ["full", "fast"])

@@ -165,6 +165,7 @@ def _row(work: Work, stage: str, settings: Settings) -> Row:
         # Ours first: the naive loop reads the clouds of the packs that it writes.
         {"ours": lambda: work.ours(stage), "naive": lambda: work.naive(stage, NAIVE_EPOCHS)},
         1 if settings.quick or stage == "stage2" else min(settings.repeats, 3),  # stage 2 takes minutes
+        warm_up=stage == "stage1",
         now=settings.now,
     )
     ours, naive = seconds["ours"], [value * epochs / NAIVE_EPOCHS for value in seconds["naive"]]

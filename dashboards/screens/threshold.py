@@ -165,6 +165,7 @@ def export(own: float | None, suggested: float | None, costs: dict[str, float]) 
     threshold = DecisionThreshold(
         threshold=value,
         model=model_digest(files) if files else None,
+        profile=data.profile(shell.run_root()),
         source="model" if chosen is None else "suggestion" if is_suggestion else "manual",
         costs=costs if is_suggestion else {},
     )

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from gsclip.errors import InputError, one_line
+from gsclip.params import Profile
 from gsclip.storage import write_json
 
 REMEDY = "export it from the dashboard's page Threshold again"
@@ -24,6 +25,7 @@ class DecisionThreshold(BaseModel):
         format: what the file is.
         threshold: object scores at or above it are decided abnormal, 0 to 1.
         model: :func:`model_digest` of the model whose scores it cuts; ``None`` where it is not known.
+        profile: of those scores; ``None`` where it is not known.
         source: who chose it: the ``model``'s calibration, a ``suggestion`` by costs, or a person (``manual``).
         costs: cost of a miss and of a false alarm and the share of defective parts, for a suggestion.
         note: free text.
@@ -34,6 +36,7 @@ class DecisionThreshold(BaseModel):
     format: Literal["gsclip threshold 1"] = "gsclip threshold 1"
     threshold: float = Field(ge=0, le=1)
     model: str | None = None
+    profile: Profile | None = None
     source: Literal["model", "suggestion", "manual"] = "manual"
     costs: dict[str, float] = {}
     note: str = Field(default="", max_length=1000)
@@ -61,15 +64,18 @@ def write_threshold(path: str | Path, threshold: DecisionThreshold) -> None:
     write_json(path, threshold.as_json())
 
 
-def read_threshold(path: str | Path, files: Mapping[str, str] | None = None) -> DecisionThreshold:
+def read_threshold(
+    path: str | Path, files: Mapping[str, str] | None = None, profile: Profile | None = None
+) -> DecisionThreshold:
     """Read the file.
 
     Args:
         path: of the file.
         files: checksums of the model that it will be used with, by file name.
+        profile: of the scores that it will be used with.
 
     Raises:
-        InputError: when the file is missing or no threshold, or was made for another model.
+        InputError: when the file is missing or no threshold, or was made for another model or profile.
     """
     try:
         threshold = DecisionThreshold.model_validate_json(Path(path).read_bytes())
@@ -82,4 +88,7 @@ def read_threshold(path: str | Path, files: Mapping[str, str] | None = None) -> 
     if files is not None and threshold.model is not None and threshold.model != model_digest(files):
         problem = "was chosen on the scores of another model"
         raise InputError(path, problem, "choose it anew on the scores of this one, or take the field model away")
+    if profile is not None and threshold.profile not in (None, profile):
+        problem = f"was chosen on scores of the profile {threshold.profile}, these are of {profile}"
+        raise InputError(path, problem, f"score with --profile {threshold.profile}, or choose it anew")
     return threshold

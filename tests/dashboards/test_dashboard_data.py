@@ -56,6 +56,11 @@ def test_the_threshold_is_suggested_from_auxiliary_samples_alone(workspace, tmp_
     assert set(data.calibration_rows(other, workspace)["category"]) == {"pearl"}
     table[table["role"] == "test"].assign(threshold=0.6).to_csv(other / "outputs/predictions/samples.csv", index=False)
     assert data.calibration_rows(other, workspace).empty  # another threshold is another model
+    table[table["role"] == "test"].to_csv(other / "outputs/predictions/samples.csv", index=False)
+    metrics = json.loads((other / "outputs/metrics.json").read_text())
+    metrics["data"]["profile"] = "fast"
+    (other / "outputs/metrics.json").write_text(json.dumps(metrics))
+    assert data.calibration_rows(other, workspace).empty  # and scores of another profile are others
 
 
 def test_localisation_is_the_auroc_of_the_points_of_defective_test_samples(workspace):

@@ -112,6 +112,22 @@ def test_verdicts_and_events_come_by_time_whatever_else_lies_there(tmp_path):
     assert drift.stamp(tmp_path)[0] == 5
 
 
+def test_of_many_events_the_last_ones_are_read_and_no_logs_of_scans(tmp_path, monkeypatch):
+    monkeypatch.setattr(drift, "MOST_FILES", 2)
+    monkeypatch.setattr(drift, "LARGEST", 200)
+    scans = tmp_path / "monitoring/log"
+    scans.mkdir(parents=True)
+    for number in range(3):
+        (scans / f"{number}.jsonl").write_text('{"time": "2026-02-01T05:00:00", "event": "not looked at"}')
+    runs = [f'{{"time": "2026-02-01T05:00:{second}", "event": "score"}}' for second in range(10, 40)]
+    (tmp_path / "monitoring/runs.jsonl").write_text("\n".join(runs))
+    events = drift.find_events(tmp_path)
+    assert {event.kind for event in events} == {"score"}
+    assert [event.time.second for event in events] == [36, 37, 38, 39]
+    assert drift.stamp(tmp_path)[0] == 1
+    assert drift.find_verdicts(tmp_path) == []
+
+
 def test_each_retraining_is_one_event(tmp_path):
     logs = tmp_path / drift.RETRAININGS
     logs.mkdir(parents=True)

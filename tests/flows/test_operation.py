@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import psutil
@@ -18,7 +19,10 @@ import yaml
 from benchmarks.faults import Bench, fingerprint, half_written, kill
 from flows.serve import environment, start_server, start_worker
 from tests.flows.projects import call, git, make_toy, set_quality
+from tests.monitoring.windows import fill_log, window
 
+from gsclip.monitoring.log import BatchLog
+from gsclip.monitoring.reference import make_reference
 from gsclip.promotion.registry import read_registry, rollback
 
 ROOT = Path(__file__).parents[2]
@@ -81,12 +85,14 @@ def prefect(port, folder, *command):
 def worker(server, port, folder, project):
     """Deploys the repository's own schedule, every minute and for the toy project, and starts a worker."""
     content = yaml.safe_load((ROOT / "prefect.yaml").read_text())
-    weekly = next(entry for entry in content["deployments"] if entry["name"] == "retrain-weekly")
+    weekly, daily = content["deployments"]
     weekly["schedules"][0]["cron"] = "* * * * *"
     weekly["parameters"].update(source=str(project), retry_seconds=1)
+    daily["schedules"][0]["active"] = False
+    daily["parameters"].update(folder=str(folder / "line"))
     # The working directory is where `deploy` was called; the schedule would be that of the repository.
     file = folder / "prefect.yaml"
-    file.write_text(yaml.safe_dump({**content, "deployments": [weekly]}))
+    file.write_text(yaml.safe_dump(content))
     prefect(port, folder, "work-pool", "create", "gsclip", "--type", "process", "--overwrite")
     prefect(port, folder, "deploy", "--all", "--prefect-file", str(file))
     service = start_worker(port, folder / "prefect", folder / "logs")
@@ -200,6 +206,23 @@ def test_a_better_model_is_promoted_a_worse_one_refused_and_rollback_works(clien
     outcomes = {event["step"]: event["outcome"] for event in events(project) if {"step", "outcome"} <= event.keys()}
     assert outcomes["train"] == "restored"
     assert git(project, "rev-parse", "HEAD") == head
+
+
+def test_drift_starts_a_retraining_by_the_trigger_of_the_schedule(client, folder, ended):
+    """From the log of scored scans to the end of the retraining, with the deployments of `prefect.yaml` alone."""
+    line = folder / "line"
+    make_reference(window(100, seed=0), line / "reference", model="m")
+    fill_log(BatchLog(line / "log", "m", datetime.now(UTC)), window(30, seed=1, roughness=9), folder / "scans")
+    monitoring = client.read_deployment_by_name("monitor/monitor-daily")
+    monitored = ended(client.create_flow_run_from_deployment(monitoring.id).id)
+    assert monitored.state.name == "Drift", monitored.state.message
+    deadline = time.monotonic() + 120
+    while not (started := [run for run in runs_of(client) if run.parameters.get("reason") == "drift"]):
+        assert time.monotonic() < deadline, "the drift has started no retraining"
+        time.sleep(0.5)
+    retrained = ended(started[0].id)
+    assert retrained.deployment_id == client.read_deployment_by_name(DEPLOYMENT).id
+    assert retrained.state.is_completed(), retrained.state.message
 
 
 def test_a_failing_stage_ends_the_run_with_its_last_lines_and_publishes_nothing(project, folder, deployed_run):

@@ -138,13 +138,13 @@ def score_files(
     scans = find_scans(paths, output)
     check_score_results(scans, output)
     detector = Detector.from_pretrained(model, profile)
+    version = model_version(detector.config)  # a threshold changes no score: the model stays the same
     open3d_core()  # loaded here, so that the seconds of the first scan's steps are theirs alone
     if threshold is not None:
-        chosen = read_threshold(threshold, detector.config.files).threshold
+        chosen = read_threshold(threshold, detector.config.files, detector.config.predict.profile).threshold
         detector.config = detector.config.model_copy(update={"threshold": chosen})
     rows: list[dict[str, Any]] = []
     extents: list[np.ndarray] = []
-    version = model_version(detector.config)
     log = None if monitoring is None else BatchLog(monitoring / LOG_FOLDER, version)
     runs = RunLog(None if monitoring is None else monitoring / RUNS_FILE, None if log is None else log.batch)
 
