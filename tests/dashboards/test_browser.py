@@ -154,9 +154,10 @@ def tiles(page):
 def settled(page):
     """Wait until the clouds are drawn and the script has run to its end."""
     page.wait_for_selector(f"{CHART} canvas")
-    page.wait_for_function(TURNED_TOGETHER, arg=None)
-    page.wait_for_selector("[data-testid=stStatusWidget]", state="detached")
-    page.wait_for_timeout(2000)
+    for _ in range(2):  # the first time it may be the clouds before that are drawn still
+        page.wait_for_function(TURNED_TOGETHER, arg=None)
+        page.wait_for_selector("[data-testid=stStatusWidget]", state="detached")
+        page.wait_for_timeout(1500)
 
 
 def drawn_share(page, half):
