@@ -384,8 +384,9 @@ def markdown(result: dict[str, Any]) -> str:
         f"Project: {result['project']}; an undisturbed run took {undisturbed} seconds. {result['machine']}; "
         f"load {result['load']:.1f} at the start. `python -m benchmarks.faults`.",
         "",
-        f"{len(rows) - late} kills (at {late} more of the moments it had ended). {sum(row['identical'] for row in rows)} "
-        f"of {len(rows)} times the next run left what an undisturbed one leaves, byte for byte.",
+        f"{len(rows) - late} kills (at {late} more of the moments it had ended). "
+        f"{sum(row['identical'] for row in rows)} of {len(rows)} times the next run left what an undisturbed one "
+        "leaves, byte for byte.",
         "",
         "| second | killed | while | next run identical | half-written files |",
         "|---:|---|---|---|---|",
