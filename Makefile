@@ -41,7 +41,7 @@ lint: setup ## check style, docstrings and annotations (ruff check) and types (m
 	@ruff check
 	@mypy
 
-bench: setup ## time ours beside naive code, outputs/bench (BENCH_ARGS="--scans DIR --full-size", "--quick"; 20 minutes)
+bench: setup ## time ours beside naive code, outputs/bench (BENCH_ARGS="--scans DIR --full-size", "--quick"; half an hour)
 	@python -m benchmarks.bench $(BENCH_ARGS)
 
 dashboard: setup ## open the review dashboard on localhost
