@@ -42,6 +42,7 @@ from gsclip.storage import sha256
 
 ROOT = Path(__file__).parents[1]
 SECRET = "s3cr3t-v4lue-of-the-plant"  # noqa: S105 - looked for in logs, where it must not be
+TOO_LATE = "nothing: it had ended"  # at a moment of a kill
 
 
 @dataclass
@@ -358,8 +359,6 @@ def secrets_in_logs(made: Bench) -> dict[str, Any]:
     made.server = start_server(made.port, made.folder / "prefect", made.folder / "logs")
     return {"state": f"{len(found)} of {len(searched)} files", "message": " ".join(found), "recovered": not found}
 
-
-TOO_LATE = "nothing: it had ended"
 
 FAULTS: dict[str, Callable[[Bench], dict[str, Any]]] = {
     "remote unreachable": remote_unreachable,

@@ -195,8 +195,8 @@ def calibration_rows(root: Path, workspace_root: Path) -> pd.DataFrame:
         except InputError:
             return chosen
         threshold = own_threshold(own)
-        same_scores = own_threshold(other) == threshold and profile(workspace_root) == profile(root)
-        if threshold is not None and same_scores:
+        same_model = threshold is not None and own_threshold(other) == threshold
+        if same_model and profile(workspace_root) == profile(root):
             chosen = other[(other["role"] == AUXILIARY) & other["label"].notna()]
     return chosen
 

@@ -91,7 +91,7 @@ def show_counts(counts: Confusion) -> None:
         (_("Precision"), share(counts.precision), _("Share of the alarms that are right, at this run's mix of parts.")),
         (_("False alarms per 1,000"), shell.number(false_alarms, 0), _("Of 1,000 good parts, so many are stopped.")),
     )
-    with st.container(horizontal=True, gap="medium", key="counts"):
+    with st.container(horizontal=True, gap="medium"):
         for label, value, explanation in tiles:
             st.metric(label, value, help=explanation, width="content")
 
