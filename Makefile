@@ -45,7 +45,7 @@ bench: setup ## time ours beside naive code, outputs/bench (BENCH_ARGS="--scans 
 	@python -m benchmarks.bench $(BENCH_ARGS)
 
 dashboard: setup ## open the review dashboard on localhost
-	@streamlit run dashboards/app.py
+	@python -m dashboards
 
 retrain: setup ## retrain once in a clone (.gsclip/retrain): gate, registry, report
 	@python -m flows.retrain

@@ -2,7 +2,7 @@
 
 A run of ``--samples`` parts of ``--points`` points each is written as the pipeline writes runs, a dashboard is started
 on it, and headless Chromium opens it. A page counts as shown when its heading is there and nothing on it changes any
-more, figures included; a sample when the browser holds its points, too. Packs are read cold and warm as they come: each
+more, figures included; a sample when both of its clouds are drawn, too. Packs are read cold and warm as they come: each
 step goes to a sample that was not shown before. Limits: first page 2 s, change of page 1 s, of sample 1 s.
 
     python -m benchmarks.dashboard --output benchmarks/results/dashboard
@@ -11,15 +11,9 @@ step goes to a sample that was not shown before. Limits: first page 2 s, change 
 from __future__ import annotations
 
 import argparse
-import os
-import shutil
-import socket
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
-import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,6 +21,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from benchmarks.browser import CHROMIUM, CLOUDS, IDLE, PATIENCE, Server
 from benchmarks.full_size import ROOT, machine
 from benchmarks.shared import write_results
 from gsclip.data.sample import Sample
@@ -39,10 +34,11 @@ from gsclip.views.renderer import render_views
 
 LIMITS = {"first page": 2.0, "change of page": 1.0, "change of sample": 1.0}
 PAGES = ("Categories", "Threshold", "Worst first", "Sample", "Score a scan", "Marks", "Compare", "Drift", "Overview")
-PATIENCE = 120_000  # milliseconds
-CHART = ".st-key-clouds .js-plotly-plot"
-IDLE = """() => !document.querySelector("[data-testid=stStatusWidget]")
-    && !document.querySelector("[data-testid=stSkeleton]") && !document.querySelector("[data-stale=true]")"""
+# Waits until the graphics processor, or what stands for it, has drawn the clouds.
+DRAWN = """(canvas) => {
+    const gl = canvas.getContext("webgl2");
+    gl.readPixels(0, 0, 1, 1, gl.RGBA, gl.UNSIGNED_BYTE, new Uint8Array(4));
+}"""
 STILL = 1000  # milliseconds without a change after which a page counts as shown; they are not part of its time
 # Waits for that, and says for how long nothing had changed then.
 SETTLED = f"""(still) => new Promise((resolve) => {{
@@ -114,81 +110,45 @@ def measure(root: Path, repeats: int) -> dict[str, Any]:
     """Start the dashboard on a run and time it in the browser; seconds, and the server's peak memory in MiB."""
     from playwright.sync_api import sync_playwright
 
-    port = free_port()
+    if CHROMIUM is None:
+        raise SystemExit("gsclip: chromium: not found; install it")
     started = time.perf_counter()
-    command = [sys.executable, "-m", "streamlit", "run", "dashboards/app.py", f"--server.port={port}"]
-    with open(root / "server.log", "w") as log:
-        server = subprocess.Popen(
-            command, cwd=ROOT, env={**os.environ, "GSCLIP_WORKSPACE": str(root)}, stdout=log, stderr=log
-        )
+    server = Server(root)
+    ready = time.perf_counter() - started
     times: dict[str, list[float]] = {name: [] for name in LIMITS}
     try:
-        wait_for(f"http://localhost:{port}/_stcore/health", server)
-        ready = time.perf_counter() - started
         with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
+            browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
             page = browser.new_page(viewport={"width": 1440, "height": 1000})
             page.set_default_timeout(PATIENCE)
 
-            def timed(name: str, act: Callable[[], object], shown: str, argument: object = None) -> None:
+            def timed(name: str, act: Callable[[], object], shown: Callable[[], object]) -> None:
                 begin = time.perf_counter()
                 act()
-                page.wait_for_function(shown, arg=argument)
+                shown()
                 still = page.evaluate(SETTLED, STILL) / 1000
                 times[name].append(time.perf_counter() - begin - still)
 
-            heading = "(title) => document.querySelector('h1')?.innerText.trim() === title"
-            timed("first page", lambda: page.goto(f"http://localhost:{port}"), heading, "Overview")
+            def headed(title: str) -> Callable[[], object]:
+                found = "(title) => document.querySelector('h1')?.innerText.trim() === title"
+                return lambda: page.wait_for_function(found, arg=title)
+
+            timed("first page", lambda: page.goto(server.address), headed("Overview"))
             for title in PAGES:
                 link = page.locator("[data-testid=stSidebarNavLink]", has_text=title)
-                timed("change of page", link.click, heading, title)
+                timed("change of page", link.click, headed(title))
             page.locator("[data-testid=stSidebarNavLink]", has_text="Sample").click()
-            page.wait_for_selector(f"{CHART} canvas")
+            clouds = page.locator(f"{CLOUDS}[data-name]")
+            clouds.wait_for()
             page.wait_for_function(IDLE)
-            first = f"() => document.querySelector('{CHART}')?.data?.[0]?.x?.[0] ?? null"
             for _ in range(repeats):
-                before = page.evaluate(first)
+                others = page.locator(f'{CLOUDS}[data-name]:not([data-name="{clouds.get_attribute("data-name")}"])')
                 following = page.get_by_role("button", name="Next")
-                timed("change of sample", following.click, f"(before) => ![null, before].includes(({first})())", before)
+                timed("change of sample", following.click, lambda others=others: others.evaluate(DRAWN))
             browser.close()
-        return {"server ready after": ready, "seconds": times, "peak_memory_mib": peak_memory(server.pid)}
+        return {"server ready after": ready, "seconds": times, "peak_memory_mib": server.peak_memory()}
     finally:
-        server.terminate()
-        server.wait(timeout=30)
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def chromium() -> str:
-    """The system's Chromium."""
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if found is None:
-        raise SystemExit("gsclip: chromium: not found; install it")
-    return found
-
-
-def wait_for(url: str, server: subprocess.Popen[bytes]) -> None:
-    """Wait until a server answers."""
-    for _ in range(PATIENCE // 50):
-        if server.poll() is not None:
-            raise SystemExit("gsclip: dashboard: has stopped; look at server.log")
-        try:
-            with urllib.request.urlopen(url, timeout=5):  # noqa: S310 - on this machine
-                return
-        except OSError:
-            time.sleep(0.05)
-    raise SystemExit("gsclip: dashboard: does not answer")
-
-
-def peak_memory(process: int) -> float:
-    """Peak resident memory of a process in MiB."""
-    lines = Path(f"/proc/{process}/status").read_text().splitlines()
-    return int(next(line for line in lines if line.startswith("VmHWM:")).split()[1]) / 1024
+        server.stop()
 
 
 def as_markdown(result: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Router of the dashboard: ``streamlit run dashboards/app.py`` from the root of the repository.
+"""Router of the dashboard: ``python -m dashboards``, or ``streamlit run dashboards/app.py``, from the root.
 
 The folder of the pages is not called ``pages``: Streamlit would list such a folder's files by itself until this file
 has run once, and the first link to a page would open it without the router.

@@ -9,8 +9,13 @@ import streamlit as st
 from dashboards import data, figures, shell
 from dashboards.text import _
 
-CAMERA_LINK = Path(__file__).parent / "assets" / "linked_cameras.html"
+ASSETS = Path(__file__).parent / "assets"
 TRUTH, COLOURS, DECIDED = "truth", "colours", "decided"
+_component = st.components.v2.component(
+    "gsclip_clouds",
+    css=(ASSETS / "clouds.css").read_text(encoding="utf-8"),
+    js=(ASSETS / "clouds.js").read_text(encoding="utf-8"),
+)
 
 
 def colour_limits(initial: figures.Range) -> figures.Range:
@@ -20,11 +25,14 @@ def colour_limits(initial: figures.Range) -> figures.Range:
 
 
 @st.fragment
-def show_clouds(inspection: data.Inspection, span: figures.Range, point_threshold: float | None = None) -> None:
+def show_clouds(
+    name: str, inspection: data.Inspection, span: figures.Range, point_threshold: float | None = None
+) -> None:
     """The cloud by score, and beside it by what the reader chooses, under one camera.
 
     Args:
-        inspection: the part.
+        name: of the part.
+        inspection: what is shown of it.
         span: scores at the ends of the colour scale, at first.
         point_threshold: of the model: point scores at or above it are a defect's; ``None`` for none.
     """
@@ -57,33 +65,31 @@ def show_clouds(inspection: data.Inspection, span: figures.Range, point_threshol
     with bar.popover(_("Display"), width="content"):
         limits, opacity, size, lowest = display_controls(inspection, span, point_threshold)
     colours, title = second_cloud(inspection, second or choices[0], lowest)
-    figure = figures.cloud_figure(
+    content = figures.cloud_content(
         inspection.points,
         inspection.normals,
         inspection.scores,
         colours,
-        titles=(_("Point scores"), title),
         viewpoint=viewpoint or "Sensor",
         opacity=opacity,
         limits=limits,
-        point_size=size,
         lowest=lowest if st.session_state.get("hide_low") else None,
-        hover=_("score") + " %{text:.3f}",
-        background=shell.behind_pictures(),
     )
-    st.plotly_chart(
-        figure,
-        key="clouds",
-        config={"displaylogo": False, "displayModeBar": False},
-        alt=_("Point cloud coloured by score, and the same cloud beside it"),
-    )
-    st.html(CAMERA_LINK, unsafe_allow_javascript=True)
+    text = {
+        "label": _("Point cloud of {name} coloured by score, and the same cloud beside it").format(name=name),
+        "score": _("score"),
+        "missing": _("This browser draws no clouds: WebGL 2 is switched off or missing."),
+    }
+    titles = [_("Point scores"), title]
+    content |= {"name": name, "titles": titles, "text": text, "pointSize": size, "background": shell.behind_pictures()}
+    _component(key="clouds", data=content)
     shown = len(inspection.points)
     thinned = _(" {shown:,} of {total:,} points are drawn.").format(shown=shown, total=inspection.total_points)
     st.caption(
         _(
             "Each point in the colour of its score (0 to 1, bright is anomalous); the scale is the same for all parts "
-            "of the run. Drag to turn, scroll to zoom: both clouds follow."
+            "of the run. Drag or arrow keys turn both clouds, the wheel or + and - zoom, dragging with Shift moves, a "
+            "double click or 0 starts again."
         )
         + (thinned if shown < inspection.total_points else "")
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -37,22 +38,24 @@ def views_panel(inspection: data.Inspection, *, limits: figures.Range, cameras: 
             "bar is the probability of a defect in that view, 0 to 1."
         ),
     )
-    names, truth = view_names(cameras, inspection.places), inspection.view_masks
+    names = view_names(cameras, inspection.places)
+
+    def layers(view: int) -> dict[str, str]:
+        return figures.view_layers(
+            inspection.rendered[view],
+            inspection.depth[view],
+            inspection.foreground[view],
+            inspection.maps[view],
+            limits=limits,
+            truth=None if inspection.view_masks is None else inspection.view_masks[view],
+        )
+
+    with ThreadPoolExecutor() as pool:  # most of it is the compression of images, on all cores
+        drawn = list(pool.map(layers, range(len(names))))
     content: dict[str, Any] = {
         "views": [
-            {
-                "name": names[view],
-                "probability": float(inspection.view_probabilities[view]),
-                "layers": figures.view_layers(
-                    inspection.rendered[view],
-                    inspection.depth[view],
-                    inspection.foreground[view],
-                    inspection.maps[view],
-                    limits=limits,
-                    truth=None if truth is None else truth[view],
-                ),
-            }
-            for view in range(len(inspection.rendered))
+            {"name": name, "probability": float(probability), "layers": images}
+            for name, probability, images in zip(names, inspection.view_probabilities, drawn, strict=True)
         ],
         "limits": list(limits),
         "text": {

@@ -205,7 +205,7 @@ def running(port: int, dashboard: int | None, home: Path, logs: Path) -> Iterato
         deploy(port, home)
         if dashboard is not None:
             check_port(dashboard)
-            command = ["streamlit", "run", "dashboards/app.py", "--server.address", HOST, "--server.port"]
+            command = [sys.executable, "-m", "dashboards", "--server.address", HOST, "--server.port"]
             command += [str(dashboard), "--server.headless", "true"]
             services.append(start("dashboard", command, environment(port, home), logs))
         services.append(start_worker(port, home, logs))

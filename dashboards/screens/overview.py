@@ -200,23 +200,20 @@ def show_published(metrics: data.Metrics) -> None:
                 _("Method"): row.method,
                 _("Data set"): "MVTec 3D-AD" if row.dataset == MVTEC_3D_AD else row.dataset.capitalize(),
                 _("Protocol"): row.protocol,
-                "O-AUROC, %": row.o_auroc,
-                "O-AP, %": row.o_ap,
-                "P-AUROC, %": row.pixel_auroc,
-                "P-PRO, %": row.pixel_pro,
+                "O-AUROC, %": percent(row.o_auroc),
+                "O-AP, %": percent(row.o_ap),
+                "P-AUROC, %": percent(row.pixel_auroc),
+                "P-PRO, %": percent(row.pixel_pro),
                 _("Source"): row.source,
             }
             for row in published_for(dataset)
         ]
-        st.dataframe(
-            pd.DataFrame(rows),
-            hide_index=True,
-            key="published",
-            column_config={
-                name: st.column_config.NumberColumn(format="%.1f")
-                for name in ("O-AUROC, %", "O-AP, %", "P-AUROC, %", "P-PRO, %")
-            },
-        )
+        st.table(pd.DataFrame(rows).set_index(_("Method")), border="horizontal")
+
+
+def percent(value: float | None) -> str:
+    """A published figure; a dash where there is none."""
+    return "–" if value is None else f"{value:.1f}"
 
 
 main()

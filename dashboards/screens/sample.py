@@ -26,7 +26,10 @@ def main() -> None:
         inspection = shell.loaded(data.load_inspection, root, row["category"], row["name"])
         if inspection is not None:
             clouds.show_clouds(
-                inspection, data.colour_range(samples), None if metrics is None else metrics.point_threshold
+                str(row["name"]),
+                inspection,
+                data.colour_range(samples),
+                None if metrics is None else metrics.point_threshold,
             )
     with right:
         judging.decision(row)

@@ -97,7 +97,7 @@ def show(result: uploads.Result, files: list[Any]) -> None:
     left, right = st.columns([3.4, 1], gap="medium")
     with left:
         show_facts(result)
-        clouds.show_clouds(result.inspection, result.score_range, result.point_threshold)
+        clouds.show_clouds(result.name, result.inspection, result.score_range, result.point_threshold)
     with right:
         judging.decided_as(score, threshold)
         downloads(result, threshold)

@@ -4,74 +4,22 @@ Screenshots of every page are left in ``build/screenshots``.
 """
 
 import io
-import os
-import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 
 import numpy as np
 import pytest
 import tifffile
+from benchmarks.browser import CHROMIUM, CLOUDS, PATIENCE, Server
 from PIL import Image
 from tests.dashboards.spheres import CATEGORIES, FACTS, ROOT, write_workspace
 from tests.detectors import untrained_detector
 
 from gsclip.features.backbone import load_backbone
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-PATIENCE = 180_000  # milliseconds; imports take long on a busy machine
 REAL_SCANS = ROOT.parent / "shared/data/mvtec_3d_ad/cable_gland/test/hole/xyz"
 SCREENSHOTS = ROOT / "build" / "screenshots"
 HOSTILE = "<img src=x onerror=window.hacked=1>"
 PAGES = ("overview", "categories", "threshold", "worst", "sample", "score", "marks", "compare", "drift")
-CHART = ".st-key-clouds .js-plotly-plot"
-EYES = f"""() => {{
-    const charts = document.querySelectorAll("{CHART}");
-    if (charts.length !== 1) throw new Error("a chart is being replaced");
-    const layout = charts[0]._fullLayout;
-    return [layout.scene, layout.scene2].map((scene) => Object.values(scene._scene.getCamera().eye));
-}}"""
-TURNED_TOGETHER = f"""(before) => {{
-    try {{
-        const [first, second] = ({EYES})();
-        const distance = (one, other) => Math.hypot(...one.map((value, axis) => value - other[axis]));
-        return distance(first, second) < 0.001 && (before === null || distance(first, before) > 0.1);
-    }} catch {{ return false; }}
-}}"""
-
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")]
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-class Server:
-    """A dashboard on a workspace; it can be started again on the same port."""
-
-    def __init__(self, root):
-        self.root, self.port, self.process = root, free_port(), None
-        self.start()
-
-    @property
-    def address(self):
-        return f"http://localhost:{self.port}"
-
-    def start(self):
-        command = [sys.executable, "-m", "streamlit", "run", "dashboards/app.py", f"--server.port={self.port}"]
-        environment = {**os.environ, "GSCLIP_WORKSPACE": str(self.root)}
-        with open(self.root / "server.log", "a") as log:
-            self.process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
-        wait_for(f"{self.address}/_stcore/health", self.process)
-
-    def stop(self):
-        self.process.terminate()
-        self.process.wait(timeout=30)
 
 
 @pytest.fixture(scope="module")
@@ -86,18 +34,6 @@ def server(tmp_path_factory):
         yield running
     finally:
         running.stop()
-
-
-def wait_for(url, server):
-    for _ in range(PATIENCE // 500):
-        assert server.poll() is None, "the server has stopped"
-        try:
-            with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310
-                assert answer.status == 200
-                return
-        except OSError:
-            time.sleep(0.5)
-    raise AssertionError("the server does not answer")
 
 
 @pytest.fixture(scope="module")
@@ -151,32 +87,36 @@ def tiles(page):
         tile.querySelector("[data-testid=stMetricValue]").innerText])"""))
 
 
-def settled(page):
-    """Wait until the clouds are drawn and the script has run to its end."""
-    page.wait_for_selector(f"{CHART} canvas")
-    for _ in range(2):  # the first time it may be the clouds before that are drawn still
-        page.wait_for_function(TURNED_TOGETHER, arg=None)
-        page.wait_for_selector("[data-testid=stStatusWidget]", state="detached")
-        page.wait_for_timeout(1500)
+def settled(page, name=None):
+    """Wait until the script has run to its end and the clouds, of the named part, are drawn; their canvas."""
+    idle(page)
+    clouds = page.locator(CLOUDS + ("[data-name]" if name is None else f'[data-name="{name}"]'))
+    clouds.wait_for()
+    page.wait_for_timeout(300)
+    return clouds
 
 
-def drawn_share(page, half):
-    """Share of a half of the clouds' area that does not have the page's colour; captions and colour bar excluded."""
-    box = page.locator(CHART).bounding_box()
-    area = {"x": box["x"] + half * box["width"] / 2, "y": box["y"] + 0.15 * box["height"]}
-    clip = {**area, "width": box["width"] / 2, "height": 0.65 * box["height"]}
-    pixels = np.array(Image.open(io.BytesIO(page.screenshot(clip=clip))).convert("RGB")).astype(int)
+def eye(clouds):
+    """Direction from the part to the camera."""
+    return [float(value) for value in clouds.get_attribute("data-eye").split()]
+
+
+def drawn_share(clouds, half):
+    """Share of a half of the clouds' area that does not have the page's colour."""
+    pixels = np.array(Image.open(io.BytesIO(clouds.screenshot())).convert("RGB")).astype(int)
+    pixels = np.array_split(pixels[4:-4, 4:-4], 2, axis=1)[half]
     return (np.abs(pixels - pixels[0, 0]).max(axis=-1) > 30).mean()
 
 
-def turn(page, across):
-    """Drag the clouds at a share of their width."""
-    box = page.locator(CHART).bounding_box()
+def turn(page, clouds, across, button="left"):
+    """Drag the clouds from a share of their width."""
+    box = clouds.bounding_box()
     x, y = box["x"] + across * box["width"], box["y"] + 0.5 * box["height"]
     page.mouse.move(x, y)
-    page.mouse.down()
+    page.mouse.down(button=button)
     page.mouse.move(x + 40, y + 15, steps=4)
-    page.mouse.up()
+    page.mouse.up(button=button)
+    page.wait_for_timeout(300)
 
 
 @pytest.mark.parametrize("page", ["light", "dark"], indirect=True)
@@ -199,34 +139,68 @@ def test_choosing_a_sample_draws_it_and_one_camera_turns_both_clouds(page, serve
     sample = page.locator(".st-key-sample_choice input")
     sample.fill("scratch")
     sample.press("Enter")
-    page.wait_for_url("**sample=marble%2Ftest%2Fscratch%2F001")
-    settled(page)
+    clouds = settled(page, "marble/test/scratch/001")
+    assert page.url.endswith("sample=marble%2Ftest%2Fscratch%2F001")
     for half in (0, 1):
-        assert drawn_share(page, half) > 0.05
+        assert drawn_share(clouds, half) > 0.02
     assert page.locator(".view").count() == 9
-    for half in (0.25, 0.75):
-        before, pixels = page.evaluate(EYES)[0], page.locator(CHART).screenshot()
-        turn(page, half)
-        page.wait_for_function(TURNED_TOGETHER, arg=before)
-        assert page.locator(CHART).screenshot() != pixels
-    turned = page.evaluate(EYES)[0]
+    for across in (0.25, 0.75):
+        before, pixels = eye(clouds), halves(clouds)
+        turn(page, clouds, across)
+        assert np.linalg.norm(np.subtract(eye(clouds), before)) > 0.1
+        assert all((old != new).any() for old, new in zip(pixels, halves(clouds), strict=True))
+    turned = eye(clouds)
     page.get_by_role("button", name="Previous").click()
-    page.wait_for_url("**sample=marble%2Ftest%2Fgood%2F000")
-    settled(page)
-    assert page.evaluate(EYES)[0] == pytest.approx(turned, abs=0.05)
+    clouds = settled(page, "marble/test/good/000")
+    assert eye(clouds) == turned
+    page.get_by_text("Above", exact=True).click()
+    idle(page)
+    assert eye(clouds) == pytest.approx([0, -0.769, -0.639], abs=0.01)
 
 
-def test_in_a_narrow_window_the_part_is_seen_whole_from_farther_away(page, server):
-    page.set_viewport_size({"width": 620, "height": 900})
-    show(page, server, "sample")
-    settled(page)
-    farther = f"""(limits) => {{
-        const eyes = ({EYES})();
-        return eyes.every((eye) => limits[0] <= Math.hypot(...eye) && Math.hypot(...eye) <= limits[1]);
-    }}"""
-    page.wait_for_function(farther, arg=[1.6, 5])
-    page.set_viewport_size({"width": 1600, "height": 900})
-    page.wait_for_function(farther, arg=[1.4, 1.5])
+def halves(clouds):
+    """Pixels of both clouds."""
+    return np.array_split(np.array(Image.open(io.BytesIO(clouds.screenshot())).convert("RGB")), 2, axis=1)
+
+
+def test_clouds_are_moved_enlarged_and_reset_by_hand_and_by_keys(page, server):
+    show(page, server, "sample?sample=marble/test/scratch/001")
+    clouds = settled(page)
+    start, pixels = eye(clouds), halves(clouds)[0]
+    clouds.hover(position={"x": 300, "y": 250})
+    page.wait_for_selector(".hint:has-text('score 0.')")
+    page.mouse.wheel(0, -400)
+    page.wait_for_timeout(300)
+    assert float(clouds.get_attribute("data-zoom")) > 1.5
+    assert (halves(clouds)[0] != pixels).any()
+    clouds.focus()
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("-")
+    page.wait_for_timeout(300)
+    assert eye(clouds) != start
+    page.keyboard.press("0")
+    page.wait_for_timeout(300)
+    assert (eye(clouds), clouds.get_attribute("data-zoom")) == (start, "1.000")
+    pixels = halves(clouds)[0]
+    turn(page, clouds, 0.25, button="right")
+    assert eye(clouds) == start
+    assert (halves(clouds)[0] != pixels).any()
+
+
+@pytest.mark.parametrize("width", [620, 1600])
+def test_the_part_is_seen_whole_from_every_side_in_every_window(page, server, width):
+    page.set_viewport_size({"width": width, "height": 900})
+    show(page, server, "sample?sample=marble/test/scratch/001")
+    clouds = settled(page)
+    clouds.focus()
+    for _ in range(5):
+        for key in ("ArrowLeft", "ArrowUp"):
+            page.keyboard.press(key)
+        page.wait_for_timeout(200)
+        inner = halves(clouds)[1][6:-6, 6:-6].astype(int)  # not the ring of the focus; the menu may hide the left half
+        rim = np.concatenate([inner[0], inner[-1], inner[:, 0], inner[:, -1]])
+        assert (np.abs(rim - inner[0, 0]).max(axis=-1) <= 30).all()
+        assert (np.abs(inner - inner[0, 0]).max(axis=-1) > 30).any()
 
 
 def test_maps_over_the_views_fade_and_blink_without_the_server(page, server):
@@ -302,7 +276,6 @@ def real_scan():
 def test_a_scan_is_scored_and_a_broken_one_is_explained(page, server, scan):
     show(page, server, "score")
     upload(page, "part 1.tiff", scan())
-    page.wait_for_selector(f"{CHART} canvas")
     settled(page)
     assert tiles(page)["Decision"] in ("Abnormal", "Normal")
     assert page.locator(".view").count() == 2

@@ -9,21 +9,21 @@ from PIL import Image
 from gsclip.report.palette import TRUTH_COLOUR, colours
 
 
-def colours_of(trace):
-    """(m, 3) colours that plotly gives the points of a trace."""
-    palette = np.array([[int(part) for part in name[4:-1].split(",")] for _, name in trace.marker.colorscale])
-    ends = [place for place, _ in trace.marker.colorscale]
-    share = (np.array(trace.marker.color) - trace.marker.cmin) / (trace.marker.cmax - trace.marker.cmin)
-    return np.stack([np.interp(share, ends, palette[:, channel]) for channel in range(3)], axis=1)
+def drawn(content):
+    """Places (m, 3) from 0 to 1, scores (m,), and the colours (m, 4) of both clouds, as the browser reads them."""
+    count, content = content["count"], base64.b64decode(content["content"])
+    places = np.frombuffer(content, "<u2", 4 * count).reshape(count, 4) / 65535
+    colours = np.frombuffer(content, np.uint8, 8 * count, 8 * count).reshape(2, count, 4)
+    return places[:, :3], places[:, 3], colours
 
 
 def cloud(scores, mask=None, viewpoint="Sensor", limits=(0.0, 1.0), points=None, opacity=1.0, **options):
     count = len(scores)
     points = np.random.default_rng(0).normal(size=(count, 3)) if points is None else points
     normals = np.tile([0.0, 0.0, -1.0], (count, 1))
-    style = {"titles": ("scores", "truth"), "viewpoint": viewpoint, "opacity": opacity, "limits": limits, **options}
+    style = {"viewpoint": viewpoint, "opacity": opacity, "limits": limits, **options}
     truth = figures.truth_colours(normals, mask)
-    return figures.cloud_figure(points, normals, np.array(scores, dtype=float), truth, **style)
+    return figures.cloud_content(points, normals, np.array(scores, dtype=float), truth, **style)
 
 
 def images(side=20):
@@ -77,85 +77,74 @@ def test_a_thumbnail_shows_the_map_and_the_outline():
     assert (np.array(Image.open(io.BytesIO(whole)))[7, 9] == [*TRUTH_COLOUR, 255]).all()
 
 
-def test_both_clouds_show_all_points_undistorted_under_one_camera():
+def test_a_cloud_keeps_its_points_undistorted_and_its_scores():
     points = np.random.default_rng(1).random((500, 3)) * [4.0, 2.0, 1.0] + [7, -3, 600]
-    figure = cloud(np.linspace(0, 1, 500), viewpoint="Left", points=points)
-    first, second = figure.data[:2]
-    assert (first.scene, second.scene) == ("scene", "scene2")
-    assert figure.layout.scene.camera == figure.layout.scene2.camera
-    for trace in (first, second):
-        drawn = np.stack([trace.x, trace.y, trace.z], axis=1)
-        assert np.abs(drawn).max() == pytest.approx(1, abs=1e-3)
-        scale = np.ptp(points, axis=0) / np.ptp(drawn, axis=0)
-        assert scale == pytest.approx(np.repeat(scale[0], 3), rel=1e-3)
-    assert figure.layout.scene.aspectmode == "cube"
-    assert figure.layout.scene.xaxis.range == figure.layout.scene.yaxis.range == figure.layout.scene.zaxis.range
+    scores = np.linspace(0, 1, 500)
+    places, kept, colours = drawn(cloud(scores, points=points))
+    assert np.abs(places - 0.5).max() == pytest.approx(0.5, abs=1e-4)
+    middle = (points.min(axis=0) + points.max(axis=0)) / 2
+    np.testing.assert_allclose((places - 0.5) * np.ptp(points[:, 0]) + middle, points, atol=1e-3)
+    np.testing.assert_allclose(kept, scores, atol=1e-5)
+    assert (colours[..., 3] == 255).all()
 
 
 def test_the_sensor_sees_x_to_the_right_and_y_down():
-    camera = figures.camera("Sensor")
-    eye, up = (np.array([camera[key][axis] for axis in "xyz"]) for key in ("eye", "up"))
-    right = np.cross(-eye, up)
+    view = figures.VIEWPOINTS["Sensor"]
+    eye, up = np.array(view["eye"]), np.array(view["up"])
     assert eye[2] < 0
     np.testing.assert_allclose(up, [0, -1, 0])
-    np.testing.assert_allclose(right / np.linalg.norm(right), [1, 0, 0])
+    np.testing.assert_allclose(np.cross(-eye, up), [1, 0, 0])
 
 
 @pytest.mark.parametrize("viewpoint", figures.VIEWPOINTS)
 def test_viewpoints_stand_upright_on_the_side_of_the_sensor(viewpoint):
-    camera = figures.camera(viewpoint)
-    eye, up = (np.array([camera[key][axis] for axis in "xyz"]) for key in ("eye", "up"))
+    view = cloud([0.1, 0.2], viewpoint=viewpoint)["view"]
+    eye, up = np.array(view["eye"]), np.array(view["up"])
     assert eye[2] < 0
     assert abs(eye @ up) < 0.01
-    assert np.linalg.norm(eye) == pytest.approx(np.linalg.norm([figures.camera("Sensor")["eye"]["z"]]), rel=0.01)
+    assert np.linalg.norm(eye) == pytest.approx(1, abs=0.01)
 
 
 def test_the_colour_of_a_score_does_not_depend_on_the_other_scores():
-    low_part, high_part = cloud([0.5, 0.1, 0.2]), cloud([0.5, 0.9, 0.95])
-    np.testing.assert_array_equal(colours_of(low_part.data[0])[0], colours_of(high_part.data[0])[0])
+    low_part, high_part = drawn(cloud([0.5, 0.1, 0.2]))[2], drawn(cloud([0.5, 0.9, 0.95]))[2]
+    np.testing.assert_array_equal(low_part[0, 0], high_part[0, 0])
     expected = colours(np.array([0.1, 0.5, 0.9]), (0.0, 1.0))
-    drawn = colours_of(cloud([0.1, 0.5, 0.9]).data[0])
-    assert np.abs(drawn - expected).max() <= figures.COLOUR_STEP
+    np.testing.assert_array_equal(drawn(cloud([0.1, 0.5, 0.9]))[2][0, :, :3], expected)
 
 
 def test_the_ground_truth_is_coloured_by_the_mask():
-    figure = cloud([0.1, 0.2, 0.3], mask=np.array([False, True, False]))
-    drawn = colours_of(figure.data[1])
-    assert np.abs(drawn[1] - TRUTH_COLOUR).max() <= figures.COLOUR_STEP
-    assert np.abs(drawn[[0, 2]] - figures.SURFACE).max() <= figures.COLOUR_STEP
+    second = drawn(cloud([0.1, 0.2, 0.3], mask=np.array([False, True, False])))[2][1, :, :3]
+    np.testing.assert_array_equal(second, [figures.SURFACE, TRUTH_COLOUR, figures.SURFACE])
 
 
 def test_points_below_the_threshold_can_be_left_out_of_the_scores():
-    figure = cloud([0.1, 0.5, 0.9], lowest=0.5)
-    assert list(figure.data[0].text) == [0.5, 0.9]
-    assert len(figure.data[1].x) == 3
-    assert list(cloud([0.1, 0.2], lowest=0.5).data[0].x) == [None]
+    first, second = drawn(cloud([0.1, 0.5, 0.9], lowest=0.5))[2][..., 3]
+    assert list(first) == [0, 255, 255]
+    assert list(second) == [255, 255, 255]
 
 
 def test_alarms_are_the_points_at_or_above_the_threshold():
     normals = np.tile([0.0, 0.0, -1.0], (3, 1))
-    drawn = figures.decided_colours(normals, np.array([0.1, 0.5, 0.9]), 0.5)
-    np.testing.assert_allclose(drawn, [figures.SURFACE, figures.ALARM_COLOUR, figures.ALARM_COLOUR])
+    decided = figures.decided_colours(normals, np.array([0.1, 0.5, 0.9]), 0.5)
+    np.testing.assert_allclose(decided, [figures.SURFACE, figures.ALARM_COLOUR, figures.ALARM_COLOUR])
 
 
 def test_surfaces_seen_edge_on_are_darker():
     normals = np.array([[0.0, 0.0, -1.0], [1.0, 0.0, 0.0]])
     points = np.array([[0.0, 0, 0], [1.0, 1, 1]])
-    style = {"titles": ("", ""), "viewpoint": "Sensor", "opacity": 0.5, "limits": (0.0, 1.0)}
-    figure = figures.cloud_figure(points, normals, np.zeros(2), figures.truth_colours(normals, None), **style)
-    for trace in figure.data[:2]:
-        frontal, edge = colours_of(trace)
+    style = {"viewpoint": "Sensor", "opacity": 0.5, "limits": (0.0, 1.0)}
+    content = figures.cloud_content(points, normals, np.zeros(2), figures.truth_colours(normals, None), **style)
+    for frontal, edge in drawn(content)[2][..., :3].astype(float):
         assert (edge < 0.7 * frontal).all()
 
 
 def test_without_opacity_the_surface_alone_is_shown():
-    drawn = colours_of(cloud([0.1, 0.9], opacity=0.0).data[0])
-    assert np.abs(drawn - figures.SURFACE).max() <= figures.COLOUR_STEP
+    first = drawn(cloud([0.1, 0.9], opacity=0.0))[2][0, :, :3]
+    np.testing.assert_array_equal(first, [figures.SURFACE, figures.SURFACE])
 
 
 def test_the_colour_bar_shows_the_limits_and_the_colours_of_the_points():
-    figure = cloud([0.2, 0.6], limits=(0.2, 0.6), opacity=0.7)
-    bar = figure.data[2].marker
-    assert (bar.cmin, bar.cmax, bar.showscale) == (0.2, 0.6, True)
-    ends = [[int(part) for part in bar.colorscale[place][1][4:-1].split(",")] for place in (0, -1)]
-    assert np.abs(colours_of(figure.data[0]) - ends).max() <= figures.COLOUR_STEP
+    content = cloud([0.2, 0.6], limits=(0.2, 0.6), opacity=0.7)
+    assert content["limits"] == [0.2, 0.6]
+    ends = [[int(part) for part in content["scale"][place][4:-1].split(",")] for place in (0, -1)]
+    np.testing.assert_allclose(drawn(content)[2][0, :, :3], ends, atol=1)

@@ -215,8 +215,7 @@ def test_the_worst_sample_is_shown_first_with_clouds_and_views(workspace):
     assert (known["Category"], known["Label"], known["Points"]) == ("ball", "good", "900")
     assert tiles(app)["Decision"] == "Abnormal"
     assert app.code[0].value == "ball/test/good/001"
-    assert len(app.get("plotly_chart")) == 1
-    assert len(app.get("bidi_component")) == 1
+    assert len(app.get("bidi_component")) == 2
 
 
 def test_next_and_previous_follow_the_list(workspace):
@@ -253,9 +252,9 @@ def test_filters_shorten_the_list_and_show_the_worst_that_is_left(workspace):
 
 def test_display_settings_change_the_cloud_and_stay(workspace):
     app = opened("sample")
-    before = app.get("plotly_chart")[0].proto.spec
+    before = app.get("bidi_component")[0].proto
     app.slider(key="opacity").set_value(0.2).run()
-    assert app.get("plotly_chart")[0].proto.spec != before
+    assert app.get("bidi_component")[0].proto != before
     next(button for button in app.button if button.label == "Next").click().run()
     assert app.slider(key="opacity").value == 0.2
 
@@ -385,7 +384,7 @@ def test_a_scan_is_scored_and_marked_with_its_file(with_model):
     assert not app.exception
     assert not app.error, [error.value for error in app.error]
     assert tiles(app)["Decision"] in ("Abnormal", "Normal")
-    assert len(app.get("plotly_chart")) == len(app.get("bidi_component")) == 1
+    assert len(app.get("bidi_component")) == 2
     assert len(app.get("download_button")) == 4
     save(app, "ok", part="gland")
     (mark,) = Marks(with_model / "marks").all()

@@ -1,7 +1,9 @@
-"""Good meshes with a defect each: parts that the package's generator of training data knows nothing of.
+"""Good meshes and defects on them: parts that the package's generator of training data knows nothing of.
 
-Every mesh is there twice, as it is and with one defect; kinds take turns. The defects are made on the mesh
-(:mod:`gsclip.data.synthesis`), by other code and of other shapes and sizes than those of the procedural families.
+Every mesh is a category, as in Anomaly-ShapeNet: scores of one object are compared with each other. For every kind
+of defect it is there twice, as it is and damaged; scanned from one side both in the same pose, which no other kind
+has. The defects are made on the mesh (:mod:`gsclip.data.synthesis`), by other code and of other shapes and sizes than
+those of the procedural families.
 """
 
 from __future__ import annotations
@@ -45,7 +47,7 @@ def _data_set(view: str, params: Params, backbone: Backbone, work: Path) -> Enco
     root = work / "meshes" / key
     if not root.is_dir():
         with atomic_directory(root) as temporary:
-            damage_in_turn(Path(config.meshes), chosen, temporary, Settings(view=view, seed=params.prepare.seed))
+            damage(Path(config.meshes), chosen, temporary, Settings(view=view, seed=params.prepare.seed))
     rendered = params.model_copy(update={"render": params.render.model_copy(update={"cameras": view})})
     index = own_parts.own_parts_index(root)
     return encoded(own_parts.DATASET, str(root), index, rendered, backbone, work, TITLES[view])
@@ -58,37 +60,33 @@ def choose(folder: Path, count: int) -> list[Path]:
     return [found[place] for place in places]
 
 
-def damage_in_turn(folder: Path, meshes: list[Path], target: Path, settings: Settings) -> None:
-    """Write own parts with ``labels.csv``: each mesh good, and with the kind whose turn it is.
+def damage(folder: Path, meshes: list[Path], target: Path, settings: Settings) -> None:
+    """Write own parts with ``labels.csv``: each mesh a category, good and damaged once for each kind that it takes.
 
     Args:
-        folder: that the meshes lie in; its sub-folders name the categories.
+        folder: that the meshes lie in.
         meshes: files.
         target: existing folder for the data set.
-        settings: of the samples; ``kinds``, ``per_kind`` and ``good`` are set here.
+        settings: of the samples; ``kinds``, ``per_kind`` and ``good`` are set here; each kind has a seed of its own.
 
     Raises:
         InputError: when nothing could be made of any mesh.
     """
-    kinds = tuple(KINDS)
     tables = []
     with tempfile.TemporaryDirectory() as scratch:
-        for turn, kind in enumerate(kinds):
-            for mesh in meshes[turn :: len(kinds)]:
-                place = Path(scratch, kind, mesh.relative_to(folder))
-                place.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(mesh, place)
-            if not Path(scratch, kind).is_dir():
-                continue
-            synthesize(
-                Path(scratch, kind),
-                target / kind,
-                dataclasses.replace(settings, kinds=(kind,), per_kind=1, good=1),
-            )
+        for mesh in meshes:
+            category = Path(scratch, "-".join(mesh.relative_to(folder).with_suffix("").parts))
+            category.mkdir()
+            shutil.copyfile(mesh, category / mesh.name)
+        for number, kind in enumerate(KINDS if meshes else ()):
+            seed = settings.seed + number
+            once = dataclasses.replace(settings, kinds=(kind,), per_kind=1, good=1, seed=seed)
+            synthesize(Path(scratch), target / kind, once)
             labels = pd.read_csv(target / kind / own_parts.LABELS_FILE, keep_default_na=False)
             for column in ("scan", "mask"):
                 labels[column] = [f"{kind}/{path}" if path else "" for path in labels[column]]
-            tables.append(labels)
-    if not tables:
+            damaged = labels.loc[labels["defect"] == kind, "category"]
+            tables.append(labels[labels["category"].isin(damaged)])
+    if not tables or all(table.empty for table in tables):
         raise InputError(folder, "holds no meshes", "name a folder of good meshes in experiments.meshes")
     write_csv(target / own_parts.LABELS_FILE, pd.concat(tables, ignore_index=True))
