@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from scipy.spatial import cKDTree
 
 from gsclip.data.geometry import (
     distinct_points,
@@ -146,3 +147,11 @@ def test_points_that_coincide_count_once(repeated):
     found = distinct_points(given)
     np.testing.assert_array_equal(np.unique(found, axis=0), np.unique(points, axis=0))
     assert len(found) == 500
+
+
+def test_the_spacing_of_many_points_is_that_of_a_part_of_them():
+    points = np.random.default_rng(0).normal(size=(60_000, 3))
+    points /= np.linalg.norm(points, axis=1, keepdims=True)
+    nearest = cKDTree(points).query(points, k=2)[0][:, 1]
+    assert point_spacing(points) == pytest.approx(np.median(nearest), rel=0.02)
+    assert point_spacing(points) == point_spacing(points.copy())
