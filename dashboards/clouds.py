@@ -108,7 +108,7 @@ def display_controls(
     opacity = st.slider(
         _("Opacity of the scores over the surface"), 0.0, 1.0, 0.8, 0.05, key="opacity", persist_state="session"
     )
-    usual = 3.2 if len(inspection.points) < 15_000 else 2.4 if len(inspection.points) < 40_000 else 1.8
+    usual = 3.2 if len(inspection.points) < 15_000 else 2.8 if len(inspection.points) < 40_000 else 2.4
     size = st.slider(_("Point size, pixels"), 1.0, 8.0, usual, 0.2, key="point_size")
     middle = round((low + high) / 2 if point_threshold is None else point_threshold, 3)
     lowest = st.slider(

@@ -6,7 +6,7 @@ import re
 import string
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import pandas as pd
 import streamlit as st
@@ -205,7 +205,13 @@ def category_filter(samples: pd.DataFrame, *, kinds: bool = True) -> None:
         filter_box(column, samples, name, label)
 
 
-def filter_box(place: Any, samples: pd.DataFrame, name: str, label: str) -> None:  # noqa: ANN401 - a container
+def filter_box(
+    place: Any,  # noqa: ANN401 - a container
+    samples: pd.DataFrame,
+    name: str,
+    label: str,
+    width: int | Literal["stretch"] = "stretch",
+) -> None:
     """A box that filters by one column; a value that the samples do not have is forgotten."""
     values = sorted(set(samples[name]))
     if recall(name) not in values:
@@ -219,6 +225,7 @@ def filter_box(place: Any, samples: pd.DataFrame, name: str, label: str) -> None
         placeholder=_("all"),
         format_func=lambda value: value or _("(none)"),
         key=key,
+        width=width,
         on_change=lambda: remember(name, st.session_state[key]),
     )
 

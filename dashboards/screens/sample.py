@@ -59,17 +59,18 @@ def choose(samples: pd.DataFrame, root: Path) -> pd.Series:
         st.toast(_("This run has no sample {name}: the worst one is shown.").format(name=shell.plain(wanted[:200])))
         shell.remember("sample", None)
     group = shell.recall("group") or selection.WORST
-    boxes = st.columns([2, 1.7, 1.7, 3.6, 1.45, 1.3], vertical_alignment="bottom")
+    bar = st.container(horizontal=True, vertical_alignment="bottom", gap="small")  # breaks in a narrow window
     st.session_state["group_choice"] = group
-    boxes[0].selectbox(
+    bar.selectbox(
         _("List"),
         selection.GROUPS,
         key="group_choice",
+        width=210,
         format_func=shell.group_name,
         on_change=lambda: shell.remember("group", st.session_state["group_choice"]),
     )
-    shell.filter_box(boxes[1], samples, "category", _("Category"))
-    shell.filter_box(boxes[2], samples, "defect", _("Kind of defect"))
+    shell.filter_box(bar, samples, "category", _("Category"), 170)
+    shell.filter_box(bar, samples, "defect", _("Kind of defect"), 170)
     names = list(listed(samples, group, root)["name"])
     filters = (group, shell.recall("category"), shell.recall("defect"))
     changed = shell.recall("filters", filters) != filters
@@ -81,18 +82,18 @@ def choose(samples: pd.DataFrame, root: Path) -> pd.Series:
     # A filter does not take away the sample that is being looked at.
     options = names if current in names else [current, *names]
     st.session_state["sample_choice"] = current
-    boxes[3].selectbox(
+    bar.selectbox(
         _("Sample {place} of {count}").format(place=options.index(current) + 1, count=len(options)),
         options,
         key="sample_choice",
+        width=340,
         on_change=lambda: shell.remember("sample", st.session_state["sample_choice"]),
     )
     before, after = selection.neighbours(options, current)
-    for box, label, shortcut, target in ((boxes[4], _("Previous"), "P", before), (boxes[5], _("Next"), "N", after)):
-        box.button(
+    for label, shortcut, target in ((_("Previous"), "P", before), (_("Next"), "N", after)):
+        bar.button(
             label,
             shortcut=shortcut,
-            width="stretch",
             disabled=target is None,
             on_click=shell.remember,
             args=("sample", target),

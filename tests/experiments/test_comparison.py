@@ -14,7 +14,7 @@ from gsclip.data.synthesis.files import Settings
 from gsclip.data.synthesis.strikes import KINDS
 from gsclip.errors import InputError
 from gsclip.experiments.baselines import self_similarity
-from gsclip.experiments.meshes import choose, damage_in_turn, mesh_data_sets
+from gsclip.experiments.meshes import choose, damage, mesh_data_sets
 from gsclip.experiments.protocols import COMPARED, SELF_SIMILARITY, comparison_runs, self_similarity_runs
 from gsclip.experiments.runs import perform_baseline
 from gsclip.experiments.tables import comparison_page, kinds_table, long_table
@@ -81,19 +81,20 @@ def test_meshes_are_chosen_evenly(meshes):
     assert len(choose(meshes, 99)) == 8
 
 
-def test_every_mesh_is_there_good_and_with_the_kind_whose_turn_it_is(meshes, tmp_path):
-    chosen = choose(meshes, 8)
-    damage_in_turn(meshes, chosen, tmp_path, Settings(view="full", points=20_000))
+def test_every_mesh_is_a_category_good_and_damaged_once_for_each_kind(meshes, tmp_path):
+    damage(meshes, choose(meshes, 2), tmp_path, Settings(view="full", points=20_000))
     index = own_parts.own_parts_index(tmp_path)
-    assert set(index["category"]) == {"rings", "loops"}
-    assert (index["label"] == 0).sum() == 8
-    assert set(index["defect"]) <= {"good", *KINDS}
-    assert 6 <= (index["label"] == 1).sum() <= 8  # a kind that a part does not take is left out
-    for _, row in index.iterrows():
-        scan = own_parts.read_row(tmp_path, row)
-        assert scan.mask.any() == bool(row["label"])
+    assert set(index["category"]) == {"loops-0", "rings-7"}
+    for _, members in index.groupby("category"):
+        kinds = members.loc[members["label"] == 1, "defect"]
+        assert kinds.is_unique
+        assert len(KINDS) - 1 <= len(kinds) <= len(KINDS)  # a kind that a part does not take is left out
+        assert (members["label"] == 0).sum() == len(kinds)
+    clouds = [own_parts.read_row(tmp_path, row) for _, row in index.iterrows()]
+    assert [scan.mask.any() for scan in clouds] == list(index["label"] == 1)
+    assert len({scan.points.tobytes() for scan in clouds}) == len(clouds)
     with pytest.raises(InputError, match="holds no meshes"):
-        damage_in_turn(meshes, [], tmp_path / "none", Settings())
+        damage(meshes, [], tmp_path / "none", Settings())
 
 
 def test_meshes_are_encoded_under_the_cameras_of_their_kind(meshes, tmp_path):
@@ -108,7 +109,8 @@ def test_meshes_are_encoded_under_the_cameras_of_their_kind(meshes, tmp_path):
     assert [data.cameras for data in found] == ["front", "full"]
     assert [data.dataset for data in found] == ["meshes, scanned from one side", "meshes, from all sides"]
     for data in found:
-        assert set(data.index["defect"]) == {"good", next(iter(KINDS))}
+        assert set(data.index["category"]) == {"loops-0"}
+        assert {"good", next(iter(KINDS))} < set(data.index["defect"])
     runs = comparison_runs(params, DATA, found)
     assert {(run.test.dataset, run.params.render.cameras) for run in runs} == {
         (data.dataset, data.cameras) for data in found
