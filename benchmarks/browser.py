@@ -52,7 +52,8 @@ class Server:
         return int(next(line for line in lines if line.startswith("VmHWM:")).split()[1]) / 1024
 
     def _wait(self) -> None:
-        for _ in range(PATIENCE // 50):
+        end = time.monotonic() + PATIENCE / 1000
+        while time.monotonic() < end:
             if self.process.poll() is not None:
                 raise RuntimeError(f"the dashboard has stopped; see {self.root / 'server.log'}")
             try:
@@ -60,7 +61,8 @@ class Server:
                     return
             except OSError:
                 time.sleep(0.05)
-        raise RuntimeError("the dashboard does not answer")
+        self.process.kill()
+        raise RuntimeError(f"the dashboard does not answer; see {self.root / 'server.log'}")
 
 
 def _free_port() -> int:

@@ -6,6 +6,7 @@ Takes the options of ``streamlit run``. That command shows the same pages, the f
 from __future__ import annotations
 
 import importlib
+import logging
 import sys
 from pathlib import Path
 
@@ -29,8 +30,11 @@ MODULES = (
 
 def main() -> None:
     """Run Streamlit on the pages."""
+    caches = logging.getLogger("streamlit.runtime.caching.cache_data_api")
+    caches.setLevel(logging.ERROR)  # it warns that there is no server yet
     for name in MODULES:  # not in a thread: libraries look into modules that another thread has half imported
         importlib.import_module(name)
+    caches.setLevel(logging.NOTSET)
     from streamlit.web.cli import main as streamlit
 
     sys.argv = ["streamlit", "run", str(Path(__file__).with_name("app.py")), *sys.argv[1:]]

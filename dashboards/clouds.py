@@ -79,6 +79,7 @@ def show_clouds(
         "label": _("Point cloud of {name} coloured by score, and the same cloud beside it").format(name=name),
         "score": _("score"),
         "missing": _("This browser draws no clouds: WebGL 2 is switched off or missing."),
+        "lost": _("The browser has lost its graphics. Reload the page if the clouds do not come back."),
     }
     titles = [_("Point scores"), title]
     content |= {"name": name, "titles": titles, "text": text, "pointSize": size, "background": shell.behind_pictures()}
@@ -88,7 +89,7 @@ def show_clouds(
     st.caption(
         _(
             "Each point in the colour of its score (0 to 1, bright is anomalous); the scale is the same for all parts "
-            "of the run. Drag or arrow keys turn both clouds, the wheel or + and - zoom, dragging with Shift moves, a "
+            "of the run. Drag or arrow keys turn both clouds, with Shift they move them, the wheel or + and - zoom, a "
             "double click or 0 starts again."
         )
         + (thinned if shown < inspection.total_points else "")

@@ -3,8 +3,8 @@ const FIELD = Math.PI / 6; // of view, from top to bottom
 const MARGIN = 1.05; // around the sphere about the part
 const LARGEST = 64; // pixels of a point
 const LEAST_ZOOM = 0.2, MOST_ZOOM = 40;
-const REACH = 5; // pixels around the pointer in which a point is looked for
-const KEY_TURN = Math.PI / 24;
+const REACH = 8; // pixels around the pointer in which a point is looked for, at least
+const KEY_TURN = Math.PI / 24, KEY_SHIFT = 0.1;
 const SHADER = `#version 300 es
 uniform mat4 camera;
 uniform float size;
@@ -70,27 +70,39 @@ function arrays(data) {
 
 class Viewer {
   constructor(parent) {
-    this.canvas = element("canvas", { tabIndex: 0 });
+    this.canvas = element("canvas", { tabIndex: 0, role: "application" });
     this.titles = [element("span"), element("span")];
     this.scale = element("div", { className: "scale" });
     this.hint = element("div", { className: "hint", hidden: true });
-    this.pane = element("div", { className: "pane" }, [this.canvas, this.hint]);
+    this.alert = element("p", { className: "alert", role: "alert", hidden: true });
+    this.pane = element("div", { className: "pane" }, [this.canvas, this.hint, this.alert]);
     this.root = element("div", { className: "clouds" }, [
       element("div", { className: "titles" }, this.titles), this.pane, this.scale,
     ]);
     parent.append(this.root);
     this.start();
-    this.canvas.addEventListener("webglcontextlost", (event) => event.preventDefault());
-    this.canvas.addEventListener("webglcontextrestored", () => { this.start(); this.upload(); this.draw(); });
+    this.held = new Map(); // pointers that are down, and where
+    this.canvas.addEventListener("webglcontextlost", (event) => {
+      event.preventDefault();
+      this.tell(this.data.text.lost);
+    });
+    this.canvas.addEventListener("webglcontextrestored", () => {
+      this.tell("");
+      this.start();
+      this.upload();
+      this.draw();
+    });
     this.canvas.addEventListener("pointerdown", (event) => this.press(event));
     this.canvas.addEventListener("pointermove", (event) => this.move(event));
-    for (const name of ["pointerup", "pointercancel"]) this.canvas.addEventListener(name, () => { this.held = null; });
+    for (const name of ["pointerup", "pointercancel"]) {
+      this.canvas.addEventListener(name, (event) => this.held.delete(event.pointerId));
+    }
     this.canvas.addEventListener("pointerleave", () => { this.hint.hidden = true; });
     this.canvas.addEventListener("contextmenu", (event) => event.preventDefault());
     this.canvas.addEventListener("dblclick", () => this.reset());
     this.canvas.addEventListener("wheel", (event) => {
       event.preventDefault();
-      this.enlarge(Math.exp(-event.deltaY * (event.deltaMode ? 0.05 : 0.0015)));
+      this.enlarge(Math.exp(-event.deltaY * (event.deltaMode ? 0.05 : 0.0015)), this.place(event));
     }, { passive: false });
     this.canvas.addEventListener("keydown", (event) => this.key(event));
     this.observer = new ResizeObserver(() => this.draw());
@@ -99,7 +111,7 @@ class Viewer {
 
   start() {
     const gl = this.gl = this.canvas.getContext("webgl2", { antialias: false });
-    if (!gl) return;
+    if (!gl) return this.canvas.remove(); // no events without a picture
     this.program = program(gl);
     this.buffers = [gl.createBuffer(), gl.createBuffer(), gl.createBuffer()];
   }
@@ -107,14 +119,13 @@ class Viewer {
   show(data) {
     this.data = data;
     this.arrays = arrays(data);
-    this.radius = 1e-6;
+    this.radius = 0.01;
     const { places } = this.arrays;
     for (let at = 0; at < places.length; at += 4) {
       const [x, y, z] = [places[at], places[at + 1], places[at + 2]].map((value) => value / 32767.5 - 1);
       this.radius = Math.max(this.radius, Math.hypot(x, y, z));
     }
     this.titles.forEach((title, side) => { title.textContent = data.titles[side]; });
-    this.canvas.setAttribute("role", "img");
     this.canvas.setAttribute("aria-label", data.text.label);
     this.pane.style.background = data.background;
     const ticks = [0, 0.25, 0.5, 0.75, 1].map((share) => data.limits[0] + share * (data.limits[1] - data.limits[0]));
@@ -123,14 +134,14 @@ class Viewer {
       element("div", {}, ticks.map((value) => element("span", { textContent: value.toFixed(3) }))),
     );
     this.hint.hidden = true;
-    if (!this.gl) {
-      this.hint.textContent = data.text.missing;
-      this.hint.hidden = false;
-      return;
-    }
+    if (!this.gl) return this.tell(data.text.missing);
     this.upload();
     if (JSON.stringify(data.view) === JSON.stringify(this.view)) this.draw();
     else this.reset();
+  }
+
+  tell(trouble) {
+    Object.assign(this.alert, { textContent: trouble, hidden: !trouble });
   }
 
   upload() {
@@ -148,6 +159,11 @@ class Viewer {
     this.right = unit(cross(this.view.up, this.back));
     this.shift = [0, 0];
     this.zoom = 1;
+    this.changed();
+  }
+
+  changed() {
+    this.hint.hidden = true; // it told of what was under the pointer before
     this.draw();
   }
 
@@ -156,12 +172,34 @@ class Viewer {
     this.back = turned(this.back, up, -across);
     this.right = unit(turned(this.right, up, -across));
     this.back = unit(turned(this.back, this.right, -down));
-    this.draw();
+    this.changed();
   }
 
-  enlarge(factor) {
-    this.zoom = Math.min(Math.max(this.zoom * factor, LEAST_ZOOM), MOST_ZOOM);
-    this.draw();
+  /** Enlarges about a place of the scene, from -1 to 1, which stays where it is. */
+  enlarge(factor, [x, y] = [0, 0]) {
+    const zoom = Math.min(Math.max(this.zoom * factor, LEAST_ZOOM), MOST_ZOOM);
+    const ratio = zoom / this.zoom;
+    this.zoom = zoom;
+    this.slide(x + (this.shift[0] - x) * ratio - this.shift[0], y + (this.shift[1] - y) * ratio - this.shift[1]);
+  }
+
+  /** Moves what is seen; the scene is 2 wide and 2 high. */
+  slide(across, up) {
+    this.shift = [this.shift[0] + across, this.shift[1] + up];
+    this.changed();
+  }
+
+  /** Where in its scene a pointer is, and in which. */
+  place(event) {
+    const { left, top } = this.canvas.getBoundingClientRect();
+    const [width, height] = this.scene();
+    const side = event.clientX - left < width ? 0 : 1;
+    return [(event.clientX - left - side * width) / width * 2 - 1, 1 - (event.clientY - top) / height * 2, side];
+  }
+
+  /** Side of a point in pixels of the screen. */
+  pointSize() {
+    return Math.min(Math.max(this.data.pointSize * this.zoom * (window.devicePixelRatio || 1), 1), LARGEST);
   }
 
   /** Width and height of one of the two scenes in pixels of the page. */
@@ -180,7 +218,7 @@ class Viewer {
     const distance = this.distance();
     const focal = this.zoom / Math.tan(FIELD / 2);
     const up = cross(this.back, this.right);
-    const [near, far] = [Math.max(distance - 2 * this.radius, 0.01), distance + 2 * this.radius];
+    const [near, far] = [distance - 2 * this.radius, distance + 2 * this.radius];
     const depth = [...times(this.back, -1), distance];
     const slope = (far + near) / (far - near);
     // What is shifted is shifted on the screen: the division by the depth takes the factor out again.
@@ -205,7 +243,8 @@ class Viewer {
     const dense = window.devicePixelRatio || 1;
     const [wide, high] = [Math.round(width * dense), Math.round(height * dense)];
     if (canvas.width !== 2 * wide || canvas.height !== high) Object.assign(canvas, { width: 2 * wide, height: high });
-    const size = Math.min(Math.max(this.data.pointSize * this.zoom * dense, 1), LARGEST);
+    const size = this.pointSize();
+    gl.disable(gl.SCISSOR_TEST);
     gl.clearColor(0, 0, 0, 0);
     gl.clear(gl.COLOR_BUFFER_BIT | gl.DEPTH_BUFFER_BIT);
     gl.enable(gl.DEPTH_TEST);
@@ -218,8 +257,10 @@ class Viewer {
     gl.enableVertexAttribArray(colour);
     gl.bindBuffer(gl.ARRAY_BUFFER, this.buffers[0]);
     gl.vertexAttribPointer(place, 4, gl.UNSIGNED_SHORT, true, 0, 0);
+    gl.enable(gl.SCISSOR_TEST); // the squares of points reach over the viewport
     for (const side of [0, 1]) {
       gl.viewport(side * wide, 0, wide, high);
+      gl.scissor(side * wide, 0, wide, high);
       gl.bindBuffer(gl.ARRAY_BUFFER, this.buffers[1 + side]);
       gl.vertexAttribPointer(colour, 4, gl.UNSIGNED_BYTE, true, 0, 0);
       gl.drawArrays(gl.POINTS, 0, this.data.count);
@@ -227,28 +268,36 @@ class Viewer {
     canvas.dataset.name = this.data.name;
     canvas.dataset.eye = this.back.map((value) => value.toFixed(4)).join(" ");
     canvas.dataset.zoom = this.zoom.toFixed(3);
+    canvas.dataset.shift = this.shift.map((value) => value.toFixed(3)).join(" ");
   }
 
   press(event) {
     this.canvas.setPointerCapture(event.pointerId);
-    this.held = { x: event.clientX, y: event.clientY, moves: event.button !== 0 || event.shiftKey };
+    this.held.set(event.pointerId, { x: event.clientX, y: event.clientY, slides: event.button !== 0 || event.shiftKey });
     this.hint.hidden = true;
   }
 
   move(event) {
-    if (!this.held) return this.point(event);
+    const before = this.held.get(event.pointerId);
+    if (!before) return this.held.size ? undefined : this.point(event);
+    const others = [...this.held].filter(([id]) => id !== event.pointerId).map(([, other]) => other);
+    const now = { ...before, x: event.clientX, y: event.clientY };
+    this.held.set(event.pointerId, now);
     const [width, height] = this.scene();
-    const [across, down] = [event.clientX - this.held.x, event.clientY - this.held.y];
-    Object.assign(this.held, { x: event.clientX, y: event.clientY });
-    if (!this.held.moves) return this.turn(across / height * Math.PI, down / height * Math.PI);
-    this.shift = [this.shift[0] + 2 * across / width, this.shift[1] - 2 * down / height];
-    this.draw();
+    const [across, down] = [now.x - before.x, now.y - before.y];
+    if (others.length) { // two fingers: the one that moves pulls and enlarges
+      const apart = ({ x, y }) => Math.max(1, Math.hypot(x - others[0].x, y - others[0].y));
+      this.enlarge(apart(now) / apart(before));
+      this.slide(across / width, -down / height);
+    } else if (now.slides) this.slide(2 * across / width, -2 * down / height);
+    else this.turn(across / height * Math.PI, down / height * Math.PI);
   }
 
   key(event) {
-    const turns = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
+    const arrow = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
     if (event.ctrlKey || event.metaKey || event.altKey) return;
-    if (turns) this.turn(turns[0] * KEY_TURN, turns[1] * KEY_TURN);
+    if (arrow && event.shiftKey) this.slide(arrow[0] * KEY_SHIFT, -arrow[1] * KEY_SHIFT);
+    else if (arrow) this.turn(arrow[0] * KEY_TURN, arrow[1] * KEY_TURN);
     else if (event.key === "+" || event.key === "=") this.enlarge(1.2);
     else if (event.key === "-") this.enlarge(1 / 1.2);
     else if (event.key === "0") this.reset();
@@ -256,29 +305,28 @@ class Viewer {
     event.preventDefault();
   }
 
-  /** Tells the score of the nearest visible point under the pointer. */
+  /** Tells the score of the nearest point under the pointer. */
   point(event) {
-    if (!this.gl || !this.data) return;
-    const { left, top } = this.canvas.getBoundingClientRect();
+    if (!this.data) return;
+    const [x, y, side] = this.place(event);
     const [width, height] = this.scene();
-    const side = event.clientX - left < width ? 0 : 1;
-    const [x, y] = [(event.clientX - left - side * width) / width * 2 - 1, 1 - (event.clientY - top) / height * 2];
     const matrix = this.camera();
     const { places, colours } = this.arrays;
     const shown = colours[side];
-    const [reachX, reachY] = [2 * REACH / width, 2 * REACH / height];
+    const reach = Math.max(REACH, this.pointSize() / (window.devicePixelRatio || 1) / 2);
     let found = -1, nearest = Infinity;
     for (let at = 0; at < places.length; at += 4) {
       if (!shown[at + 3]) continue;
       const px = places[at] / 32767.5 - 1, py = places[at + 1] / 32767.5 - 1, pz = places[at + 2] / 32767.5 - 1;
       const depth = matrix[3] * px + matrix[7] * py + matrix[11] * pz + matrix[15];
-      if (depth <= 0 || depth >= nearest) continue;
+      if (depth >= nearest) continue;
       const dx = (matrix[0] * px + matrix[4] * py + matrix[8] * pz + matrix[12]) / depth - x;
       const dy = (matrix[1] * px + matrix[5] * py + matrix[9] * pz + matrix[13]) / depth - y;
-      if (Math.abs(dx) < reachX && Math.abs(dy) < reachY) [found, nearest] = [at, depth];
+      if (Math.hypot(dx * width / 2, dy * height / 2) < reach) [found, nearest] = [at, depth];
     }
     this.hint.hidden = found < 0;
     if (found < 0) return;
+    const { left, top } = this.canvas.getBoundingClientRect();
     this.hint.textContent = `${this.data.text.score} ${(places[found + 3] / 65535).toFixed(3)}`;
     this.hint.style.left = `${Math.min(event.clientX - left + 12, 2 * width - 110)}px`;
     this.hint.style.top = `${Math.max(event.clientY - top - 30, 0)}px`;
@@ -296,6 +344,6 @@ export default function ({ data, parentElement }) {
   if (!viewers.has(parentElement)) viewers.set(parentElement, new Viewer(parentElement));
   const viewer = viewers.get(parentElement);
   viewer.show(data);
-  // Streamlit calls what is returned before it draws anew, too: browsers hold few WebGL contexts, but not that few.
+  // Browsers hold few WebGL contexts. Streamlit calls this when the page is left, and for a run that another overtook.
   return () => setTimeout(() => { if (!viewer.root.isConnected) viewer.dispose(); }, 1000);
 }

@@ -170,6 +170,7 @@ def test_clouds_are_moved_enlarged_and_reset_by_hand_and_by_keys(page, server):
     clouds.hover(position={"x": 300, "y": 250})
     page.wait_for_selector(".hint:has-text('score 0.')")
     page.mouse.wheel(0, -400)
+    page.wait_for_selector(".hint", state="hidden")
     page.wait_for_timeout(300)
     assert float(clouds.get_attribute("data-zoom")) > 1.5
     assert (halves(clouds)[0] != pixels).any()
@@ -181,10 +182,38 @@ def test_clouds_are_moved_enlarged_and_reset_by_hand_and_by_keys(page, server):
     page.keyboard.press("0")
     page.wait_for_timeout(300)
     assert (eye(clouds), clouds.get_attribute("data-zoom")) == (start, "1.000")
+    assert clouds.get_attribute("data-shift") == "0.000 0.000"
+    page.mouse.move(2, 2)
     pixels = halves(clouds)[0]
     turn(page, clouds, 0.25, button="right")
+    page.mouse.move(2, 2)
+    page.wait_for_timeout(300)
     assert eye(clouds) == start
     assert (halves(clouds)[0] != pixels).any()
+    page.keyboard.press("Shift+ArrowLeft")
+    page.wait_for_timeout(300)
+    across = 80 / clouds.bounding_box()["width"] * 2 - 0.1
+    assert float(clouds.get_attribute("data-shift").split()[0]) == pytest.approx(across, abs=0.01)
+
+
+def test_lost_graphics_are_told_and_come_back(page, server):
+    show(page, server, "sample?sample=marble/test/scratch/001")
+    clouds = settled(page)
+    before = halves(clouds)[0]
+    clouds.evaluate("(canvas) => { window.lost = canvas.getContext('webgl2').getExtension('WEBGL_lose_context'); }")
+    page.evaluate("window.lost.loseContext()")
+    page.wait_for_selector(".alert:has-text('lost its graphics')")
+    page.evaluate("window.lost.restoreContext()")
+    page.wait_for_selector(".alert", state="hidden")
+    page.wait_for_timeout(300)
+    np.testing.assert_array_equal(halves(clouds)[0], before)
+
+
+def test_a_browser_without_webgl_says_so(page, server):
+    page.add_init_script("HTMLCanvasElement.prototype.getContext = () => null")
+    show(page, server, "sample?sample=marble/test/scratch/001")
+    page.wait_for_selector(".clouds .alert:has-text('WebGL 2 is switched off or missing')")
+    assert page.locator(".view").count() == 9
 
 
 @pytest.mark.parametrize("width", [620, 1600])

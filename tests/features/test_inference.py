@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+from gsclip.features import inference
 from gsclip.features.backbone import load_backbone
 from gsclip.features.encode import encode_views
 from gsclip.features.inference import InferenceEncoder, linear, with_class_token
@@ -42,10 +43,18 @@ def images(count=3, side=SIDE):
     return torch.randn(count, 3, side, side, generator=torch.Generator().manual_seed(0))
 
 
+@pytest.fixture(params=["torch", "oneDNN"])
+def products(request, monkeypatch):
+    """Whose products in float32 are taken, whatever this processor would take."""
+    if request.param == "oneDNN" and not torch.backends.mkldnn.is_available():
+        pytest.skip("torch without oneDNN")
+    monkeypatch.setattr(inference, "_ONEDNN_TYPES", {torch.float32} if request.param == "oneDNN" else set())
+
+
 @pytest.mark.parametrize("quick", [True, False])
 @pytest.mark.parametrize("scale", [None, 0.5])
 @pytest.mark.parametrize(("local_blocks", "layers"), [(1, (4,)), (2, (4, 1)), (3, (2,)), (4, (3, 2)), (0, (4, 2))])
-def test_tokens_are_those_of_training(backbone, quick, scale, local_blocks, layers):
+def test_tokens_are_those_of_training(backbone, products, quick, scale, local_blocks, layers):
     visual = transformer(quick, scale)
     expected = encode_images(visual, images(), local_blocks=local_blocks, layers=layers)
     encoder = InferenceEncoder(backbone, visual, local_blocks=local_blocks, layers=layers)
@@ -93,7 +102,7 @@ def test_a_layer_outside_the_transformer_is_refused(backbone):
         InferenceEncoder(backbone, transformer(quick=True, scale=None), local_blocks=1, layers=(5,))
 
 
-def test_linear_is_the_linear_of_torch():
+def test_linear_is_the_linear_of_torch(products):
     x, weight, bias = torch.randn(2, 5, 8), torch.randn(3, 8), torch.randn(3)
     torch.testing.assert_close(linear(x, weight, bias), torch.nn.functional.linear(x, weight, bias))
     torch.testing.assert_close(linear(x, weight), torch.nn.functional.linear(x, weight))

@@ -1,9 +1,9 @@
 """Good meshes and defects on them: parts that the package's generator of training data knows nothing of.
 
 Every mesh is a category, as in Anomaly-ShapeNet: scores of one object are compared with each other. For every kind
-of defect it is there twice, as it is and damaged; scanned from one side both in the same pose, which no other kind
-has. The defects are made on the mesh (:mod:`gsclip.data.synthesis`), by other code and of other shapes and sizes than
-those of the procedural families.
+of defect it is there twice, as it is and damaged; scanned from one side both in one pose of the kind's own, if the
+first pose tried takes it. The defects are made on the mesh (:mod:`gsclip.data.synthesis`), by other code and of other
+shapes and sizes than those of the procedural families.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def damage(folder: Path, meshes: list[Path], target: Path, settings: Settings) -
     with tempfile.TemporaryDirectory() as scratch:
         for mesh in meshes:
             category = Path(scratch, "-".join(mesh.relative_to(folder).with_suffix("").parts))
-            category.mkdir()
+            category.mkdir(exist_ok=True)  # of files that differ in their ending alone
             shutil.copyfile(mesh, category / mesh.name)
         for number, kind in enumerate(KINDS if meshes else ()):
             seed = settings.seed + number
