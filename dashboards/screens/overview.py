@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import streamlit as st
 from dashboards import data, shell
 from dashboards.baseline import Baseline, baselines, difference
@@ -208,7 +207,9 @@ def show_published(metrics: data.Metrics) -> None:
             }
             for row in published_for(dataset)
         ]
-        st.table(pd.DataFrame(rows).set_index(_("Method")), border="horizontal")
+        # Text is there sooner than Streamlit's tables, which load a library into the browser.
+        lines = [list(rows[0]), ["---"] * 3 + ["--:"] * 4 + ["---"], *(list(row.values()) for row in rows)]
+        st.markdown("\n".join(f"| {' | '.join(line)} |" for line in lines))
 
 
 def percent(value: float | None) -> str:
