@@ -25,7 +25,7 @@ class Server:
 
     def __init__(self, root: Path) -> None:
         """Start it, and wait until it answers."""
-        self.root, self.port = root, _free_port()
+        self.root, self.port = root, free_port()
         self.start()
 
     @property
@@ -65,7 +65,8 @@ class Server:
         raise RuntimeError(f"the dashboard does not answer; see {self.root / 'server.log'}")
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -21,7 +21,6 @@ import os
 import random
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -34,6 +33,7 @@ from typing import Any
 import psutil
 from flows.serve import Service, environment, start_server
 
+from benchmarks.browser import free_port
 from benchmarks.full_size import machine
 from benchmarks.shared import write_results
 from benchmarks.tiny import shrink
@@ -171,9 +171,7 @@ def bench(kind: str, folder: Path) -> Iterator[Bench]:
     """Set all up, with an undisturbed run as reference."""
     pristine = folder / "pristine"
     make_project(kind, pristine)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
+    port = free_port()
     made = Bench(folder, pristine, port, start_server(port, folder / "prefect", folder / "logs"))
     try:
         made.fresh()
