@@ -20,7 +20,7 @@ from gsclip.features.images import depth_images, part_patches, rendered_images
 from gsclip.prompts.grouping import stack_groupings
 from gsclip.scores.prediction import scored_views
 from gsclip.scores.scoring import score_views
-from gsclip.scores.self_similarity import raised_scores
+from gsclip.scores.self_similarity import raised_scores, smooth_unlikeness
 from gsclip.storage import sha256
 from gsclip.views.cameras import fast_views
 
@@ -364,13 +364,33 @@ def test_self_similarity_raises_the_point_scores_and_with_them_the_highest(backb
     sample = detector.prepare(scan)
     views = detector.render(sample)
     plain, raised = (detector.with_predict(self_similarity=value).predict(sample, views) for value in (0.0, 1.0))
-    expected = raised_scores(sample, plain.point_scores, exponent=1.0, smoothing=detector.config.predict.smoothing)
+    unlike = smooth_unlikeness(sample, detector.config.predict.smoothing)
+    expected = raised_scores(plain.point_scores, unlike, exponent=1.0)
     np.testing.assert_array_equal(raised.point_scores, expected)
     assert np.abs(raised.point_scores - plain.point_scores).max() > 1e-3
     mean = raised.view_probabilities.mean()
     assert raised.object_score == pytest.approx(0.25 * raised.point_scores.max() + 0.75 * mean, abs=1e-6)
     np.testing.assert_array_equal(raised.view_maps, plain.view_maps)
     np.testing.assert_array_equal(raised.view_probabilities, plain.view_probabilities)
+
+
+@pytest.mark.parametrize("profile", ["full", "fast"])
+def test_scores_do_not_depend_on_the_number_of_threads(backbone, scan, profile):
+    detector = untrained_detector(backbone, predict={"profile": profile})
+    sample = detector.prepare(scan)
+    views = detector.render(sample)
+    before = torch.get_num_threads()
+    predictions = []
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            predictions.append(detector.predict(sample, views))
+    finally:
+        torch.set_num_threads(before)
+    one, three = predictions
+    assert one.object_score == three.object_score
+    for name in ("point_scores", "view_probabilities", "view_maps"):
+        assert getattr(one, name).tobytes() == getattr(three, name).tobytes(), name
 
 
 def test_encoders_follow_weights_that_change(backbone, scan):

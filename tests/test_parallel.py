@@ -1,12 +1,14 @@
 import os
 import signal
+import threading
 import time
 
 import pandas as pd
 import pytest
+import torch
 
 from gsclip.errors import GsclipError
-from gsclip.parallel import AHEAD, ordered_map
+from gsclip.parallel import AHEAD, beside, ordered_map, side_by_side
 
 
 def square(number):
@@ -15,8 +17,6 @@ def square(number):
 
 
 def process(_):
-    import torch
-
     return os.getpid(), torch.get_num_threads()
 
 
@@ -85,3 +85,53 @@ def slow_or_die(number):
 def test_all_items_that_were_worked_on_are_named():
     with pytest.raises(GsclipError, match=r"a worker process died at 1 or 2, most likely"):
         list(ordered_map(slow_or_die, range(1, 4), workers=2))
+
+
+@pytest.fixture
+def threads():
+    """Sets torch's number of threads, until the test is over."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+def test_calls_side_by_side_run_at_once_with_one_thread_each(threads):
+    threads(2)
+    meeting = threading.Barrier(2, timeout=20)
+
+    def meet(number):
+        meeting.wait()
+        return number, torch.get_num_threads(), threading.get_ident()
+
+    results = side_by_side(meet, range(4))
+    assert [number for number, _, _ in results] == [0, 1, 2, 3]
+    assert {count for _, count, _ in results} == {1}
+    assert threading.get_ident() not in {thread for _, _, thread in results}
+
+
+def test_threads_to_come_have_as_many_threads_of_torch_as_before(threads):
+    threads(3)
+    assert side_by_side(lambda _: torch.get_num_threads(), range(3)) == [1, 1, 1]
+    seen = []
+    other = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
+    other.start()
+    other.join()
+    assert seen == [3]
+    assert torch.get_num_threads() == 3
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_an_error_beside_comes_with_the_result(threads, count):
+    threads(count)
+    failed = beside(fail, 2)
+    assert beside(fail, 3).result() == 3
+    with pytest.raises(ValueError, match="two"):
+        failed.result()
+
+
+def test_with_one_thread_and_within_a_call_beside_it_is_done_in_place(threads):
+    threads(1)
+    assert beside(threading.get_ident).result() == threading.get_ident()
+    threads(2)
+    outer, inner = beside(lambda: (threading.get_ident(), beside(threading.get_ident).result())).result()
+    assert outer == inner != threading.get_ident()

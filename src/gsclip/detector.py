@@ -34,6 +34,7 @@ from gsclip.features.encode import ViewTokens, rendered_tokens
 from gsclip.features.images import color_image, depth_images, part_patches
 from gsclip.features.inference import InferenceEncoder, bfloat16_is_fast
 from gsclip.features.types import VisualEncoder
+from gsclip.parallel import beside, side_by_side
 from gsclip.params import (
     FeaturesParams,
     Params,
@@ -48,6 +49,7 @@ from gsclip.prompts.geometry_prompts import PROMPTS_FILE, Prompts, load_prompts
 from gsclip.prompts.grouping import Grouping, group_points, stack_groupings
 from gsclip.scores.prediction import Prediction
 from gsclip.scores.scoring import score_views
+from gsclip.scores.self_similarity import smooth_unlikeness
 from gsclip.storage import TRAIN_AGAIN, atomic_directory, save_module, sha256, write_json
 from gsclip.streams.depth_lora import merge_depth_stream
 from gsclip.streams.refinement import SynergisticRefinement
@@ -260,9 +262,15 @@ class Detector:
         tokens = torch.from_numpy(rendered.tokens).float()
         if self.depth_stream is None or self.refinement is None:
             return tokens
-        images = depth_images(views, self.config.features.depth_encoding)
         kept = None if rendered.kept is None else torch.from_numpy(rendered.kept)
-        return self.refinement.refine(tokens, self._depth_encoder(self.depth_stream)(images, kept), kept)
+        encoder, refinement = self._depth_encoder(self.depth_stream), self.refinement
+
+        def refined(place: int) -> Float[Tensor, "1 t d"]:
+            images = depth_images(views.select([place]), self.config.features.depth_encoding)
+            here = None if kept is None else kept[place : place + 1]
+            return refinement.refine(tokens[place : place + 1], encoder(images, here), here)
+
+        return torch.cat(side_by_side(refined, range(len(tokens))))
 
     @property
     def part_alone(self) -> bool:
@@ -329,20 +337,24 @@ class Detector:
         Point scores are those of the sample's points; :meth:`~gsclip.data.sample.Sample.spread` brings those of a
         thinned cloud to all points of the scan.
         """
-        views, rendered = self.own(views, rendered)
         config = self.config.predict
-        prediction = score_views(
+        text = beside(lambda: self.text_features(grouping or self.group(sample)))
+        unlike = beside(smooth_unlikeness, sample, config.smoothing) if config.self_similarity else None
+        views, rendered = self.own(views, rendered)
+        prediction = beside(
+            score_views,
             sample,
             views,
             self.refine(views, rendered),
-            self.text_features(grouping or self.group(sample)),
+            text.result(),
             smoothing=config.smoothing,
             map_weight=config.map_weight,
             map_score=config.map_score,
+            unlike=None if unlike is None else unlike.result(),
             self_similarity=config.self_similarity,
             color_tokens=self.color_tokens(views),
             kept=None if rendered.kept is None else torch.from_numpy(rendered.kept),
-        )
+        ).result()
         if len(self.views) == self.config.render.views:
             return prediction
         return replace(prediction, places=np.array(self.views))

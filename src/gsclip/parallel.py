@@ -1,24 +1,28 @@
 """Work on all cores, or on the workers of a Dask scheduler: results in order, memory bounded.
 
-Results do not depend on where they are computed: every process uses one thread of torch and deterministic algorithms.
+Results do not depend on where they are computed: every process of :func:`ordered_map` and every thread of
+:func:`beside` computes with one thread of torch.
 """
 
 from __future__ import annotations
 
+import functools
 import itertools
 import os
 import pickle  # between processes of this program alone
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from gsclip.errors import GsclipError, one_line, printable
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+Arguments = ParamSpec("Arguments")
 
 AHEAD = 4  # items per worker that are under way before their turn
 FEW = 8  # a process takes seconds to start: so few items of about a second each are done as soon without
@@ -80,6 +84,49 @@ def ordered_map(
         finally:
             for _, future in pending:
                 future.cancel()
+
+
+def beside(
+    function: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs
+) -> Future[Result]:
+    """Start a call in another thread of this process; as many run at once as torch has threads here.
+
+    Each computes with one thread of torch, and gives the same bits whatever their number: small products of matrices
+    gain more from this than from being split. Where torch has one thread, as within such a call, it is done at once.
+    """
+    import torch
+
+    lanes = torch.get_num_threads()
+    if lanes > 1:
+        return _lanes(lanes).submit(function, *args, **kwargs)
+    done: Future[Result] = Future()
+    try:
+        done.set_result(function(*args, **kwargs))
+    except Exception as error:
+        done.set_exception(error)
+    return done
+
+
+def side_by_side(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
+    """``function(item)`` of every item, each by :func:`beside`."""
+    started = [beside(function, item) for item in items]
+    return [future.result() for future in started]
+
+
+@functools.cache
+def _lanes(count: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(count, "lane", initializer=_lane)
+
+
+def _lane() -> None:
+    """One thread of torch in this thread, and no other number than before in threads to come."""
+    import torch
+
+    before = torch.get_num_threads()  # asked first: what is set earlier does not last
+    torch.set_num_threads(1)
+    restoring = threading.Thread(target=torch.set_num_threads, args=(before,))
+    restoring.start()
+    restoring.join()
 
 
 def settle() -> None:

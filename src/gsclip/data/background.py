@@ -22,7 +22,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.ndimage import distance_transform_edt, mean, median, minimum, uniform_filter
+from scipy.ndimage import distance_transform_edt, find_objects, mean, median, minimum, uniform_filter
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
@@ -182,8 +182,10 @@ def _components(points: np.ndarray, members: np.ndarray, gate: float, radius: in
     far = [offset for offset in offsets if offset not in near]
     labels = np.full(members.shape, -1, dtype=np.int64)
     labels[members] = np.arange(members.sum())
+    # Beyond the box about them there is nothing to compare.
+    box = find_objects(members.astype(np.int8))[0] if members.any() else np.s_[:0, :0]
     for group in filter(None, (near, far)):
-        edges = np.concatenate([_edges(points, labels, offset, gate) for offset in group], axis=1)
+        edges = np.concatenate([_edges(points[box], labels[box], offset, gate) for offset in group], axis=1)
         count = int(labels.max(initial=-1)) + 1
         graph = coo_array((np.ones(edges.shape[1], dtype=np.int8), tuple(edges)), shape=(count, count))
         labels[members] = connected_components(graph, directed=False)[1][labels[members]]
@@ -261,6 +263,8 @@ def _edges(points: np.ndarray, labels: np.ndarray, offset: tuple[int, int], gate
     """(2, m) pairs of different labels whose points are ``offset`` apart on the grid and within ``gate``."""
     rows, columns = offset
     height, width = labels.shape
+    if height <= rows or width <= abs(columns):
+        return np.empty((2, 0), dtype=labels.dtype)
     here = (slice(0, height - rows), slice(max(0, -columns), width - max(0, columns)))
     there = (slice(rows, height), slice(max(0, columns), width + min(0, columns)))
     first, second = labels[here], labels[there]

@@ -5,7 +5,7 @@ Against :func:`~gsclip.features.value_attention.encode_images`, whose result it 
 - of the last block's original path only the class token is computed, since nothing else of it is used;
 - matrix products run in oneDNN where the processor has AVX-512: its kernels use it on any such processor, those that
   torch takes by default on Intel's alone (on AMD's they take twice as long); without AVX-512 torch's are the faster;
-- images go through all blocks one after the other, so that their tokens stay in the processor's cache;
+- every image goes through all blocks on its own, so that its tokens stay in the cache of one core;
 - QuickGELU's factor 1.702 is taken into the layer norm before and the sum behind.
 
 The fast profile lets only the patches of the part through the blocks (:func:`~gsclip.features.images.part_patches`);
@@ -25,6 +25,7 @@ from torch.nn import functional
 from gsclip.features.backbone import Backbone
 from gsclip.features.types import VisualEncoder
 from gsclip.features.value_attention import EncodedImages
+from gsclip.parallel import side_by_side
 
 QUICK_GELU = 1.702
 
@@ -103,17 +104,19 @@ class InferenceEncoder:
             kept: patches of each image that go through the blocks, beside the class token; the others take no part,
                 and their tokens are 0. ``None``: all.
         """
-        tokens = []
-        for place, image in enumerate(self._backbone.normalise(images).split(1)):
+        normalised = self._backbone.normalise(images)
+
+        def tokens(place: int) -> Float[Tensor, "1 t d"]:
+            image = normalised[place : place + 1]
             if kept is None:
-                tokens.append(self._unit_tokens(self.encode(image)))
-            else:
-                chosen = with_class_token(kept[place])
-                some = self._unit_tokens(self.encode(image, chosen))
-                all_places = some.new_zeros(1, len(chosen), some.shape[-1])
-                all_places[:, chosen] = some
-                tokens.append(all_places)
-        return torch.cat(tokens)
+                return self._unit_tokens(self.encode(image))
+            chosen = with_class_token(kept[place])
+            some = self._unit_tokens(self.encode(image, chosen))
+            all_places = some.new_zeros(1, len(chosen), some.shape[-1])
+            all_places[:, chosen] = some
+            return all_places
+
+        return torch.cat(side_by_side(tokens, range(len(images))))
 
     @torch.no_grad()
     def encode(self, images: Float[Tensor, "i 3 h w"], chosen: Bool[Tensor, " t"] | None = None) -> EncodedImages:

@@ -31,6 +31,7 @@ def score_views(
     smoothing: float,
     map_weight: float,
     map_score: MapScore = "highest_point",
+    unlike: Float[np.ndarray, " n"] | None = None,
     self_similarity: float = 0.0,
     color_tokens: Float[Tensor, "1 t d"] | None = None,
     kept: Bool[Tensor, "v p"] | None = None,
@@ -47,8 +48,9 @@ def score_views(
         map_score: what the maps say of the object: ``highest_point``, the highest point score (the paper's), or
             ``highest_patches``, the mean of the :data:`HIGHEST_PATCHES` highest patches of each view, averaged over
             the views. A maximum over thousands of points is that of the noise where there is no defect.
-        self_similarity: exponent, see :func:`~gsclip.scores.self_similarity.raised_scores`; ``highest_point`` is that
-            of the raised scores.
+        unlike: of every point (:func:`~gsclip.scores.self_similarity.smooth_unlikeness`); ``None``: not to be used.
+        self_similarity: its exponent, see :func:`~gsclip.scores.self_similarity.raised_scores`; ``highest_point`` is
+            that of the raised scores.
         color_tokens: tokens of the picture that the first camera sees in the scan's own colours, class token first.
             With them the scores are multimodal (method, section 6): point scores are the mean of those of all views
             and of this picture, which also counts as one more view in the object score.
@@ -60,7 +62,7 @@ def score_views(
         streams.append(_stream_scores(sample, views.select([0]), color_tokens, prompts, smoothing, None))
     all_scores, all_probabilities, all_maps = zip(*streams, strict=True)
     mean = np.mean(all_scores, axis=0)
-    point_scores = raised_scores(sample, mean, exponent=self_similarity, smoothing=smoothing)
+    point_scores = mean if unlike is None else raised_scores(mean, unlike, exponent=self_similarity)
     probabilities, maps = np.concatenate(all_probabilities), np.concatenate(all_maps)
     return Prediction(
         object_score=_object_score(point_scores, probabilities, maps, map_weight, map_score),

@@ -50,22 +50,28 @@ class Comparison:
 QUICK = Comparison(radius=5.0, distant=12.0, references=1000, kept=6000, neighbours=50)
 
 
-def raised_scores(sample: Sample, scores: np.ndarray, *, exponent: float, smoothing: float) -> np.ndarray:
+def smooth_unlikeness(sample: Sample, smoothing: float) -> np.ndarray:
+    """(n,) float64 unlikeness u of each point, as :func:`raised_scores` takes it.
+
+    Args:
+        sample: the part.
+        smoothing: see :func:`~gsclip.scores.smoothing.smooth_scores`.
+    """
+    return smooth_scores(sample, unlikeness(sample, QUICK), smoothing).astype(np.float64)
+
+
+def raised_scores(scores: np.ndarray, unlike: np.ndarray, *, exponent: float) -> np.ndarray:
     """(n,) point scores, higher where the part is unlike the rest of itself, lower where it is like it; in [0, 1].
 
     1 - (1 - s)^r with r = (u / mean u)^exponent and u the unlikeness: for small scores their product with r.
 
     Args:
-        sample: the part.
         scores: (n,) in [0, 1].
+        unlike: (n,) of :func:`smooth_unlikeness`.
         exponent: 0 leaves the scores as they are.
-        smoothing: of u, see :func:`~gsclip.scores.smoothing.smooth_scores`.
     """
-    if exponent == 0:
-        return scores
-    unlike = smooth_scores(sample, unlikeness(sample, QUICK), smoothing).astype(np.float64)
     mean = unlike.mean()
-    if not mean > 0:  # too small a part: nothing is distant from anything
+    if exponent == 0 or not mean > 0:  # too small a part: nothing is distant from anything
         return scores
     with np.errstate(divide="ignore", invalid="ignore"):  # a score of 1 stays 1
         raised = -np.expm1((unlike / mean) ** exponent * np.log1p(-scores.astype(np.float64)))
