@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import logging
 import shutil
 import sys
@@ -13,6 +15,9 @@ import typer
 from typer.core import TyperGroup
 
 from gsclip.errors import GsclipError
+
+# When Python ends, it would look for cycles among all objects of the libraries once more: half a second for nothing.
+atexit.register(gc.freeze)
 
 
 class _Group(TyperGroup):

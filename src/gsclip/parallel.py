@@ -25,7 +25,7 @@ Result = TypeVar("Result")
 Arguments = ParamSpec("Arguments")
 
 AHEAD = 4  # items per worker that are under way before their turn
-FEW = 8  # a process takes seconds to start: so few items of about a second each are done as soon without
+FEW = 16  # a process takes seconds to start: so few items of about a second each are done as soon by threads
 SCHEDULER = "GSCLIP_SCHEDULER"  # environment variable, not a parameter: it must not make stages of the pipeline stale
 
 _function: Any = None  # what a worker process does; loaded at its first item
@@ -46,7 +46,8 @@ def ordered_map(
         function: can be pickled; it travels to each process once, so it may carry a model.
         items: read only a little ahead of the results. They and the results travel between processes.
         workers: number of local processes; by default the number of cores that this process may use.
-        few: where there are no more items, they are computed in this process.
+        few: where there are no more items, they are computed in this process: for functions that give the same bits
+            with any number of torch's threads, by :func:`beside`.
         scheduler: address of a Dask scheduler whose workers take the place of local processes (see
             :mod:`gsclip.cluster`); by default what the environment variable ``GSCLIP_SCHEDULER`` holds. Empty: local.
 
@@ -63,7 +64,7 @@ def ordered_map(
     source = iter(items)
     first = list(itertools.islice(source, few + 1))
     if len(first) <= few:
-        yield from (_here(function, item) for item in first)
+        yield from map(function, first)
         return
     workers = workers or len(os.sched_getaffinity(0))
     # Fresh processes: forking one that runs torch's threads can deadlock.
@@ -146,18 +147,6 @@ def name_of(item: Any) -> str:  # noqa: ANN401 - items are of any type
     except (TypeError, LookupError, ValueError):
         name = getattr(item, "name", item)
     return printable(one_line(name, 100))
-
-
-def _here(function: Callable[[Item], Result], item: Item) -> Result:
-    """Compute one item in this process, as a worker does."""
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        return function(item)
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _start(pickled: bytes) -> None:

@@ -2,6 +2,7 @@ import io
 import struct
 from dataclasses import replace
 
+import matplotlib
 import numpy as np
 import pytest
 import torch
@@ -143,3 +144,9 @@ def test_verdict_names_score_threshold_and_mistakes(score, defect, threshold, ex
     line = verdict(score, defect, threshold)
     assert expected in line
     assert f"{score:.3f}" in line
+
+
+def test_the_colours_are_those_of_matplotlib():
+    scores = np.arange(256) / 255
+    expected = matplotlib.colormaps["inferno"](np.arange(256), bytes=True)[:, :3]
+    np.testing.assert_array_equal(colours(scores, (0.0, 1.0)), expected)

@@ -157,6 +157,16 @@ def test_batches_without_a_defective_sample_are_warned_of(tmp_path, caplog):
     assert not caplog.records
 
 
+def test_processes_that_have_nothing_to_do_are_warned_of(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr("gsclip.training.loop.processes", lambda: 2)
+    linear_run(tmp_path / "two", 2)
+    assert not caplog.records
+    linear_run(tmp_path / "one", 1)
+    assert [record.message for record in caplog.records] == [
+        "test: of 2 processes only 1 have something to do; raise micro_batch_size"
+    ]
+
+
 def test_the_curve_can_be_watched_while_it_grows(tmp_path):
     live = tmp_path / "live"
     seen = []

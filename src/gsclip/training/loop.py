@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from gsclip.errors import GsclipError
 from gsclip.training.checkpoints import Checkpoint
-from gsclip.training.distributed import Shared, from_first, is_first, share, sum_gradients, summed
+from gsclip.training.distributed import Shared, from_first, is_first, processes, share, sum_gradients, summed
 from gsclip.training.live import live_curve
 
 _log = logging.getLogger(__name__)
@@ -76,6 +76,13 @@ def train(
         _restore(state, modules, optimizer, scheduler)
         curve = state["curve"]
         _log.info("%s: resumed after epoch %d of %d", checkpoint.name, len(curve), epochs)
+    if processes() > (micro_batch_size or batch_size) and is_first():
+        _log.warning(
+            "%s: of %d processes only %d have something to do; raise micro_batch_size",
+            checkpoint.name,
+            processes(),
+            micro_batch_size or batch_size,
+        )
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     with live_curve(live if is_first() else None) as show, Shared(modules.values()) as shared:
         for row in curve:
