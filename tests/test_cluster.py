@@ -172,7 +172,10 @@ def outputs(packs, folder):
 
 
 def test_views_features_and_predictions_have_the_bytes_of_one_machine(packs, address, tmp_path, monkeypatch):
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)  # of the process itself
     local = outputs(packs, tmp_path / "local")
+    torch.set_num_threads(before)
     monkeypatch.setenv(SCHEDULER, address)
     assert outputs(packs, tmp_path / "cluster") == local
     monkeypatch.delenv(SCHEDULER)

@@ -1,5 +1,6 @@
 """The detector: what its parameters switch on and off, its folder, its view of a scan that was moved as a whole."""
 
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -374,10 +375,11 @@ def test_self_similarity_raises_the_point_scores_and_with_them_the_highest(backb
     np.testing.assert_array_equal(raised.view_probabilities, plain.view_probabilities)
 
 
-@pytest.mark.parametrize("profile", ["full", "fast"])
-def test_scores_do_not_depend_on_the_number_of_threads(backbone, scan, profile):
-    detector = untrained_detector(backbone, predict={"profile": profile})
-    sample = detector.prepare(scan)
+@pytest.mark.parametrize("predict", [{}, {"profile": "fast"}, {"patches": "all", "rgb": True}])
+def test_scores_do_not_depend_on_the_number_of_threads(backbone, scan, predict):
+    detector = untrained_detector(backbone, predict=predict)
+    colors = np.random.default_rng(0).integers(256, size=scan.points.shape, dtype=np.uint8)
+    sample = detector.prepare(dataclasses.replace(scan, colors=colors))
     views = detector.render(sample)
     before = torch.get_num_threads()
     predictions = []

@@ -1,12 +1,15 @@
+import gc
 import os
 import signal
 import threading
 import time
+import weakref
 
 import pandas as pd
 import pytest
 import torch
 
+from gsclip import parallel
 from gsclip.errors import GsclipError
 from gsclip.parallel import AHEAD, beside, ordered_map, side_by_side
 
@@ -14,6 +17,17 @@ from gsclip.parallel import AHEAD, beside, ordered_map, side_by_side
 def square(number):
     time.sleep(0.01 * (5 - number % 5))
     return number * number
+
+
+class Item:
+    """Can be pickled, and watched."""
+
+    def __init__(self, number):
+        self.number = number
+
+
+def number_of(item):
+    return item.number
 
 
 def process(_):
@@ -111,13 +125,42 @@ def test_calls_side_by_side_run_at_once_with_one_thread_each(threads):
 
 def test_threads_to_come_have_as_many_threads_of_torch_as_before(threads):
     threads(3)
-    assert side_by_side(lambda _: torch.get_num_threads(), range(3)) == [1, 1, 1]
-    seen = []
-    other = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
-    other.start()
-    other.join()
-    assert seen == [3]
-    assert torch.get_num_threads() == 3
+    for _ in range(30):
+        parallel._started_lanes.cache_clear()
+        assert side_by_side(lambda _: torch.get_num_threads(), range(3)) == [1, 1, 1]
+        seen = []
+        other = threading.Thread(target=lambda seen=seen: seen.append(torch.get_num_threads()))
+        other.start()
+        other.join()
+        assert seen == [3]
+        assert torch.get_num_threads() == 3
+
+
+@pytest.mark.parametrize("few", [0, 5])
+def test_no_item_is_kept_once_its_result_was_given(few):
+    items = [Item(number) for number in range(5)]
+    alive = [weakref.ref(item) for item in items]
+    results = ordered_map(number_of, (items.pop(0) for _ in range(5)), workers=1, few=few)
+    next(results)
+    assert next(results) == 1
+    gc.collect()
+    assert alive[0]() is None
+    assert list(results) == [2, 3, 4]
+    assert not any(item() for item in alive)
+
+
+def test_after_an_error_no_call_is_begun(threads):
+    threads(2)
+    begun = []
+
+    def work(number):
+        begun.append(number)
+        time.sleep(0.05)
+        return fail(number + 2)
+
+    with pytest.raises(ValueError, match="two"):
+        side_by_side(work, range(40))
+    assert len(begun) < 10
 
 
 @pytest.mark.parametrize("count", [1, 2])

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import torch
 
 from benchmarks.background import list_scans
 from gsclip.data.datasets import DATASETS
@@ -151,11 +152,17 @@ def interleaved(
 
 
 def where_time_goes(function: Callable[[], object], most: int = 8) -> list[dict[str, Any]]:
-    """Shares of the functions that take longest by themselves, without what they call, under cProfile."""
+    """Shares of the functions that take longest by themselves, without what they call, under cProfile.
+
+    Torch has one thread meanwhile: what runs in others, cProfile does not see.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     profiler = cProfile.Profile()
     profiler.enable()
     function()
     profiler.disable()
+    torch.set_num_threads(threads)
     # (file, line, function) -> (primitive calls, calls, own time, cumulative time, callers)
     stats: Mapping[tuple[str, int, str], tuple[int, int, float, float, Any]] = pstats.Stats(profiler).stats  # type: ignore[attr-defined]
     total = sum(entry[2] for entry in stats.values())

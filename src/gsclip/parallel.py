@@ -1,7 +1,8 @@
 """Work on all cores, or on the workers of a Dask scheduler: results in order, memory bounded.
 
 Results do not depend on where they are computed: every process of :func:`ordered_map` and every thread of
-:func:`beside` computes with one thread of torch.
+:func:`beside` computes with one thread of torch. Few items of :func:`ordered_map` are computed in the process itself,
+by functions that do not depend on the number of its threads.
 """
 
 from __future__ import annotations
@@ -25,9 +26,10 @@ Result = TypeVar("Result")
 Arguments = ParamSpec("Arguments")
 
 AHEAD = 4  # items per worker that are under way before their turn
-FEW = 16  # a process takes seconds to start: so few items of about a second each are done as soon by threads
+FEW = 16  # a process takes seconds to start: so few items of about a second each are done as soon without
 SCHEDULER = "GSCLIP_SCHEDULER"  # environment variable, not a parameter: it must not make stages of the pipeline stale
 
+_starting = threading.Lock()
 _function: Any = None  # what a worker process does; loaded at its first item
 _pickled = b""
 
@@ -44,10 +46,11 @@ def ordered_map(
 
     Args:
         function: can be pickled; it travels to each process once, so it may carry a model.
-        items: read only a little ahead of the results. They and the results travel between processes.
+        items: read only a little ahead of the results, one more than ``few`` at first. They and the results travel
+            between processes.
         workers: number of local processes; by default the number of cores that this process may use.
         few: where there are no more items, they are computed in this process: for functions that give the same bits
-            with any number of torch's threads, by :func:`beside`.
+            with any number of torch's threads, such as those that compute by :func:`beside`.
         scheduler: address of a Dask scheduler whose workers take the place of local processes (see
             :mod:`gsclip.cluster`); by default what the environment variable ``GSCLIP_SCHEDULER`` holds. Empty: local.
 
@@ -62,9 +65,9 @@ def ordered_map(
         yield from cluster_map(function, items, address)
         return
     source = iter(items)
-    first = list(itertools.islice(source, few + 1))
+    first = deque(itertools.islice(source, few + 1))
     if len(first) <= few:
-        yield from map(function, first)
+        yield from map(function, _taken_away(first))
         return
     workers = workers or len(os.sched_getaffinity(0))
     # Fresh processes: forking one that runs torch's threads can deadlock.
@@ -73,7 +76,7 @@ def ordered_map(
     ) as pool:
         pending: deque[tuple[Item, Future[Result]]] = deque()
         try:
-            for item in itertools.chain(first, source):
+            for item in itertools.chain(_taken_away(first), source):
                 try:
                     pending.append((item, pool.submit(_call, item)))
                 except BrokenProcessPool as error:
@@ -109,25 +112,38 @@ def beside(
 
 
 def side_by_side(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
-    """``function(item)`` of every item, each by :func:`beside`."""
+    """``function(item)`` of every item, each by :func:`beside`; after an error those that wait are not begun."""
     started = [beside(function, item) for item in items]
-    return [future.result() for future in started]
+    try:
+        return [future.result() for future in started]
+    finally:
+        for future in started:
+            future.cancel()
+
+
+def _lanes(count: int) -> ThreadPoolExecutor:
+    """Threads of one thread of torch each; ``count`` is torch's number of threads in the calling one."""
+    with _starting:
+        return _started_lanes(count)
 
 
 @functools.cache
-def _lanes(count: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(count, "lane", initializer=_lane)
-
-
-def _lane() -> None:
-    """One thread of torch in this thread, and no other number than before in threads to come."""
+def _started_lanes(count: int) -> ThreadPoolExecutor:
     import torch
 
-    before = torch.get_num_threads()  # asked first: what is set earlier does not last
-    torch.set_num_threads(1)
-    restoring = threading.Thread(target=torch.set_num_threads, args=(before,))
-    restoring.start()
-    restoring.join()
+    all_here = threading.Barrier(count)
+
+    def settle_lane() -> None:
+        torch.get_num_threads()  # asked first: what is set earlier does not last
+        torch.set_num_threads(1)
+        all_here.wait()
+
+    pool = ThreadPoolExecutor(count, "lane")
+    for lane in [pool.submit(settle_lane) for _ in range(count)]:
+        lane.result()
+    # The lanes keep theirs; threads that start from now on get this number again.
+    torch.set_num_threads(count)
+    return pool
 
 
 def settle() -> None:
@@ -147,6 +163,12 @@ def name_of(item: Any) -> str:  # noqa: ANN401 - items are of any type
     except (TypeError, LookupError, ValueError):
         name = getattr(item, "name", item)
     return printable(one_line(name, 100))
+
+
+def _taken_away(items: deque[Item]) -> Iterator[Item]:
+    """Items from the left; none is kept."""
+    while items:
+        yield items.popleft()
 
 
 def _start(pickled: bytes) -> None:

@@ -48,7 +48,7 @@ def score_views(
         map_score: what the maps say of the object: ``highest_point``, the highest point score (the paper's), or
             ``highest_patches``, the mean of the :data:`HIGHEST_PATCHES` highest patches of each view, averaged over
             the views. A maximum over thousands of points is that of the noise where there is no defect.
-        unlike: of every point (:func:`~gsclip.scores.self_similarity.smooth_unlikeness`); ``None``: not to be used.
+        unlike: of every point (:func:`~gsclip.scores.self_similarity.smooth_unlikeness`); ``None`` with exponent 0.
         self_similarity: its exponent, see :func:`~gsclip.scores.self_similarity.raised_scores`; ``highest_point`` is
             that of the raised scores.
         color_tokens: tokens of the picture that the first camera sees in the scan's own colours, class token first.
@@ -56,7 +56,12 @@ def score_views(
             and of this picture, which also counts as one more view in the object score.
         kept: patches that were encoded, see :func:`~gsclip.features.images.part_patches`; in the maps the others get
             the lowest value of their view. ``None``: all.
+
+    Raises:
+        ValueError: when there is an exponent without ``unlike``.
     """
+    if self_similarity and unlike is None:
+        raise ValueError("self_similarity needs the unlikeness of every point")
     streams = [_stream_scores(sample, views, tokens, prompts, smoothing, kept)]
     if color_tokens is not None:
         streams.append(_stream_scores(sample, views.select([0]), color_tokens, prompts, smoothing, None))
