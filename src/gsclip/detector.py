@@ -16,6 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -259,16 +260,33 @@ class Detector:
     @torch.no_grad()
     def refine(self, views: Views, rendered: ViewTokens) -> Float[Tensor, "v t d"]:
         """Tokens G of every view: both streams refined, or the rendered stream alone; where tokens are given."""
+        kept = None if rendered.kept is None else torch.from_numpy(rendered.kept)
+        return self._refined(rendered, self._depth_tokens(views, kept))
+
+    def _depth_tokens(self, views: Views, kept: Bool[Tensor, "v p"] | None) -> list[Future[Tensor]]:
+        """Begin to encode the depth view of every view, (1, t, d) each; none without depth stream."""
+        if self.depth_stream is None:
+            return []
+        encoder, encoding = self._depth_encoder(self.depth_stream), self.config.features.depth_encoding
+
+        def encode(place: int) -> Float[Tensor, "1 t d"]:
+            images = depth_images(views.select([place]), encoding)
+            return encoder(images, None if kept is None else kept[place : place + 1])
+
+        return [beside(encode, place) for place in range(len(views.rendered))]
+
+    def _refined(self, rendered: ViewTokens, depth: list[Future[Tensor]]) -> Float[Tensor, "v t d"]:
+        """What :meth:`refine` gives, from what :meth:`_depth_tokens` has begun."""
         tokens = torch.from_numpy(rendered.tokens).float()
-        if self.depth_stream is None or self.refinement is None:
+        refinement = self.refinement
+        if refinement is None:
             return tokens
         kept = None if rendered.kept is None else torch.from_numpy(rendered.kept)
-        encoder, refinement = self._depth_encoder(self.depth_stream), self.refinement
+        others = [begun.result() for begun in depth]
 
         def refined(place: int) -> Float[Tensor, "1 t d"]:
-            images = depth_images(views.select([place]), self.config.features.depth_encoding)
             here = None if kept is None else kept[place : place + 1]
-            return refinement.refine(tokens[place : place + 1], encoder(images, here), here)
+            return refinement.refine(tokens[place : place + 1], others[place], here)
 
         return torch.cat(side_by_side(refined, range(len(tokens))))
 
@@ -291,12 +309,16 @@ class Detector:
             rendered: their tokens, by :meth:`encode` or from the packs; they are taken where they are of the patches
                 that this detector encodes (those of the packs are of all), and computed otherwise.
         """
-        if len(self.views) < len(views.rendered):
-            views = views.select(self.views)
-            rendered = None if rendered is None else rendered.select(self.views)
+        views, rendered = self._chosen(views, rendered)
         if rendered is None or (rendered.kept is not None) != self.part_alone:
             rendered = self.encode(views)
         return views, rendered
+
+    def _chosen(self, views: Views, rendered: ViewTokens | None) -> tuple[Views, ViewTokens | None]:
+        """Those of the views that are scored."""
+        if len(self.views) == len(views.rendered):
+            return views, rendered
+        return views.select(self.views), None if rendered is None else rendered.select(self.views)
 
     def color_tokens(self, views: Views) -> Float[Tensor, "1 t d"] | None:
         """Tokens of the scan's own colours, by the frozen stream; ``None`` where they are not to be used."""
@@ -340,12 +362,14 @@ class Detector:
         config = self.config.predict
         text = beside(lambda: self.text_features(grouping or self.group(sample)))
         unlike = beside(smooth_unlikeness, sample, config.smoothing) if config.self_similarity else None
+        views, rendered = self._chosen(views, rendered)
+        depth = self._depth_tokens(views, self._kept(views))  # begun before the rendered views: no core waits for these
         views, rendered = self.own(views, rendered)
         prediction = beside(
             score_views,
             sample,
             views,
-            self.refine(views, rendered),
+            self._refined(rendered, depth),
             text.result(),
             smoothing=config.smoothing,
             map_weight=config.map_weight,
