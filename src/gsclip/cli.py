@@ -16,8 +16,12 @@ from typer.core import TyperGroup
 
 from gsclip.errors import GsclipError
 
-# When Python ends, it would look for cycles among all objects of the libraries once more: half a second for nothing.
-atexit.register(gc.freeze)
+
+@atexit.register
+def _end_at_once() -> None:
+    """Spare Python's last search for cycles among all objects of the libraries: half a second for nothing."""
+    if "onnx" not in sys.modules:  # it would complain of its own objects that are left
+        gc.freeze()
 
 
 class _Group(TyperGroup):
