@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import torch
 
 from benchmarks.background import list_scans
 from gsclip.data.datasets import DATASETS
+from gsclip.data.procedural.casting import single_thread
 from gsclip.data.procedural.dataset import generate_scan
 from gsclip.data.sample import Scan
 
@@ -156,13 +156,11 @@ def where_time_goes(function: Callable[[], object], most: int = 8) -> list[dict[
 
     Torch has one thread meanwhile: what runs in others, cProfile does not see.
     """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     profiler = cProfile.Profile()
-    profiler.enable()
-    function()
-    profiler.disable()
-    torch.set_num_threads(threads)
+    with single_thread():
+        profiler.enable()
+        function()
+        profiler.disable()
     # (file, line, function) -> (primitive calls, calls, own time, cumulative time, callers)
     stats: Mapping[tuple[str, int, str], tuple[int, int, float, float, Any]] = pstats.Stats(profiler).stats  # type: ignore[attr-defined]
     total = sum(entry[2] for entry in stats.values())
