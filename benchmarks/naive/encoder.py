@@ -18,14 +18,8 @@ CONTEXT = 77  # of CLIP's text encoder
 def naive_tokens(
     backbone: Backbone, visual: VisualEncoder, images: Tensor, *, local_blocks: int, local_layers: tuple[int, ...]
 ) -> Tensor:
-    """Unit tokens (i, t, d) of images (i, 3, h, w), as :func:`gsclip.features.encode.encode_views`, one by one."""
-    return torch.cat([
-        _image_tokens(visual, backbone.normalise(image[None]), local_blocks, local_layers) for image in images
-    ])  # fmt: skip
-
-
-def _image_tokens(visual: VisualEncoder, image: Tensor, local_blocks: int, local_layers: tuple[int, ...]) -> Tensor:
-    tokens = visual._embeds(image)
+    """Unit tokens (i, t, d) of images (i, 3, h, w), as :func:`gsclip.features.encode.encode_views`, all at once."""
+    tokens = visual._embeds(backbone.normalise(images))
     blocks = visual.transformer.resblocks
     local: Tensor | None = None
     taken = []

@@ -14,10 +14,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from benchmarks.naive.encoder import naive_text_features
+from benchmarks.naive.encoder import naive_text_features, naive_tokens
 from benchmarks.naive.grouping import naive_grouping
 from gsclip.features.backbone import Backbone
-from gsclip.features.encode import encode_views
 from gsclip.features.images import rendered_images
 from gsclip.features.types import VisualEncoder
 from gsclip.packs import PackFolders
@@ -125,6 +124,6 @@ class NaiveTraining:
 
     def _encode(self, visual: VisualEncoder, images: Tensor) -> Tensor:
         features = self.params.features
-        return encode_views(
+        return naive_tokens(
             self.backbone, visual, images, local_blocks=features.local_blocks, local_layers=features.local_layers
         )

@@ -103,6 +103,13 @@ def beside(
     lanes = torch.get_num_threads()
     if lanes > 1:
         return _lanes(lanes).submit(function, *args, **kwargs)
+    return at_once(function, *args, **kwargs)
+
+
+def at_once(
+    function: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs
+) -> Future[Result]:
+    """What :func:`beside` gives, computed in this thread before it returns."""
     done: Future[Result] = Future()
     try:
         done.set_result(function(*args, **kwargs))

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pandas as pd
@@ -11,6 +12,7 @@ import torch
 from tests.learning import training_data
 from tests.training.two_processes import NAMES, parameters, stage1, stage2
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from gsclip.features.backbone import load_backbone
 from gsclip.packs import PackFolders
@@ -64,7 +66,7 @@ def alone(monkeypatch):
     """A group of one process: what is shared has to be what torch computes."""
     monkeypatch.setattr(distributed, "_all_reduce", lambda values: values)
     shared = Shared([])
-    shared.share = Share(["a", "b"], 0, 2, 2)
+    shared.begin(Share(["a", "b"], 0, 2, 2), seed=1)
     return shared
 
 
@@ -86,12 +88,42 @@ def test_shared_batch_norm_is_that_of_torch(alone):
         torch.testing.assert_close(alone._batch_norm(other.eval(), values), own.eval()(values))
 
 
-def test_shared_dropout_draws_what_torch_draws(alone):
+def test_shared_dropout_draws_for_the_whole_micro_batch(alone):
     values, dropout = torch.randn(6, 5, 7), nn.Dropout(0.3)
-    torch.manual_seed(1)
-    whole = dropout(values)
-    torch.manual_seed(1)
-    assert torch.equal(alone._dropout(dropout, values), whole)
-    alone.share = Share(["c"], 2, 3, 1)  # the last of three samples of two rows each
-    torch.manual_seed(1)
-    assert torch.equal(alone._dropout(dropout, values[4:]), whole[4:])
+    alone.begin(Share(["a", "b", "c"], 0, 3, 3), seed=1)
+    whole = alone._dropout(0, dropout, values)
+    assert not torch.equal(alone._dropout(1, dropout, values), whole)
+    alone.begin(Share(["c"], 2, 3, 1), seed=1)  # the last of three samples of two rows each
+    assert torch.equal(alone._dropout(0, dropout, values[4:]), whole[4:])
+    alone.begin(Share(["c"], 2, 3, 1), seed=2)
+    assert not torch.equal(alone._dropout(0, dropout, values[4:]), whole[4:])
+    assert torch.equal(alone._dropout(0, dropout.eval(), values), values)
+
+
+@pytest.mark.parametrize("dropped", [0.1, 0.5, 0.99999])
+def test_shared_dropout_drops_its_share_and_keeps_the_mean(alone, dropped):
+    found = alone._dropout(0, nn.Dropout(dropped), torch.ones(2, 1_000_003))
+    assert set(found.unique().tolist()) == {0.0, torch.tensor(1 / (1 - dropped)).item()}
+    assert (found == 0).float().mean().item() == pytest.approx(dropped, abs=0.002)
+    neighbours = ((found[0, :-1] == 0) & (found[0, 1:] == 0)).float().mean().item()
+    assert neighbours == pytest.approx(dropped**2, abs=0.002)  # four draws of one number know nothing of each other
+
+
+def test_dropout_of_one_process_draws_the_same_in_any_thread_and_again_under_checkpointing():
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(6, 6), nn.Dropout(0.5), nn.Linear(6, 6), nn.Dropout(0.5))
+    inputs = torch.randn(3, 6)
+
+    def gradient(recompute):
+        shared.begin(Share(["a", "b", "c"], 0, 3, 3), seed=9)
+        result = checkpoint(module, inputs, use_reentrant=False) if recompute else module(inputs)
+        return result, torch.autograd.grad(result.square().sum(), list(module.parameters()))
+
+    with Shared([module]) as shared:
+        result, expected = gradient(recompute=False)
+        assert (result == 0).any()
+        torch.rand(5)  # nothing to them
+        with ThreadPoolExecutor(1) as pool:
+            for found in (gradient(recompute=True), pool.submit(gradient, recompute=True).result()):
+                torch.testing.assert_close(found, (result, expected), rtol=0, atol=0)
+    assert not any("forward" in vars(part) for part in module)

@@ -67,7 +67,10 @@ def encode_embedded(
     local: Tensor | None = None
     taken: dict[int, Tensor] = {}
     for number, block in enumerate(blocks, start=1):
-        step = _both_paths if number > len(blocks) - local_blocks else _original_path
+        if number <= len(blocks) - local_blocks:
+            step = _original_path
+        else:
+            step = _last_block if number == len(blocks) else _both_paths
         if recompute:
             tokens, local = checkpoint(step, block, tokens, local, use_reentrant=False)
         else:
@@ -91,22 +94,42 @@ def _both_paths(block: Any, tokens: Tensor, local: Tensor | None) -> tuple[Tenso
     return _rest(block, tokens, original), local
 
 
+def _last_block(block: Any, tokens: Tensor, local: Tensor | None) -> tuple[Tensor, Tensor]:  # noqa: ANN401
+    """:func:`_both_paths` where nothing follows: of the original path only the class token, nothing else is used."""
+    original, value_value = _attentions(block.attn, block.ln_1(tokens), value_value=True, queries=1)
+    local = (tokens if local is None else local) + block.ls_1(value_value)
+    return _rest(block, tokens[:, :1], original), local
+
+
 def _rest(block: Any, tokens: Tensor, attended: Tensor) -> Tensor:  # noqa: ANN401
     tokens = tokens + block.ls_1(attended)
     return tokens + block.ls_2(block.mlp(block.ln_2(tokens)))
 
 
 def _attentions(
-    attention: nn.MultiheadAttention, tokens: Tensor, *, value_value: bool
+    attention: nn.MultiheadAttention, tokens: Tensor, *, value_value: bool, queries: int | None = None
 ) -> tuple[Tensor, Tensor | None]:
     """Outputs (i, t, width) of the original attention and of the value-value attention, sharing all weights.
 
     ``nn.MultiheadAttention`` would do the former on transposed tokens, at several times the cost on a CPU.
+
+    Args:
+        attention: of the block.
+        tokens: (i, t, width), normed.
+        value_value: whether the latter is asked for.
+        queries: the former of so many of the first tokens alone; ``None``: of all.
     """
-    images, count, width = tokens.shape
-    shape = (images, count, attention.num_heads, width // attention.num_heads)
-    packed = functional.linear(tokens, attention.in_proj_weight, attention.in_proj_bias)
-    query, key, value = (part.view(shape).transpose(1, 2) for part in packed.chunk(3, dim=-1))
+    images, _, width = tokens.shape
+    weight, bias = attention.in_proj_weight, attention.in_proj_bias
+
+    def heads(packed: Tensor) -> Tensor:
+        return packed.view(images, -1, attention.num_heads, width // attention.num_heads).transpose(1, 2)
+
+    if queries is None:
+        query, key, value = map(heads, functional.linear(tokens, weight, bias).chunk(3, dim=-1))
+    else:
+        query = heads(functional.linear(tokens[:, :queries], weight[:width], bias[:width]))
+        key, value = map(heads, functional.linear(tokens, weight[width:], bias[width:]).chunk(2, dim=-1))
 
     def output(first: Tensor, second: Tensor) -> Tensor:
         attended = functional.scaled_dot_product_attention(first, second, value)

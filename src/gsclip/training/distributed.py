@@ -1,7 +1,8 @@
 """Training by several processes, as torchrun starts them: data parallel, gradients summed over all (gloo).
 
 A step is that of one process, up to the order of sums: each process takes its share of every micro batch, batch norms
-see the whole of it, and dropout draws for the whole of it. One process alone runs none of this.
+see the whole of it, and dropout draws for the whole of it. One process alone runs none of this but the dropout, whose
+draws depend on nothing but the micro batch: it may be computed in any thread, at any time, and twice.
 
 DistributedDataParallel is not used: it averages gradients over processes, whatever their shares are, and its batch norm
 over processes needs a GPU.
@@ -11,7 +12,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
 import os
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -114,28 +117,37 @@ def sum_gradients(parameters: Iterable[nn.Parameter]) -> None:
 class Shared:
     """Batch norms and dropouts of some modules, made those of all processes while the block runs.
 
-    ``share`` is to be set before each forward pass. All start from the first process's parameters and buffers.
+    :meth:`begin` is to be called before each forward pass, in the thread that computes it and its gradients. All start
+    from the first process's parameters and buffers.
     """
 
     def __init__(self, modules: Iterable[nn.Module]) -> None:
-        self.share = Share([], 0, 0, 0)
+        self._now = threading.local()
         self._modules = list(modules)
         self._replaced: list[nn.Module] = []
 
+    def begin(self, share: Share, seed: int) -> None:
+        """Tell what this thread computes from now on.
+
+        Args:
+            share: of a micro batch.
+            seed: of its dropouts.
+        """
+        self._now.share, self._now.seed = share, seed
+
     @torch.no_grad()
     def __enter__(self) -> Shared:
-        """Replace what depends on other samples of the batch; nothing for one process."""
-        if processes() == 1:
-            return self
+        """Replace what depends on other samples of the batch, and for one process dropouts alone."""
         for module in self._modules:
-            trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
-            for tensor in (*trained, *module.buffers()):
-                dist.broadcast(tensor.data, 0)
+            if processes() > 1:
+                trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+                for tensor in (*trained, *module.buffers()):
+                    dist.broadcast(tensor.data, 0)
             for part in module.modules():
-                if isinstance(part, _BatchNorm):
+                if isinstance(part, nn.Dropout):
+                    part.forward = functools.partial(self._dropout, len(self._replaced), part)  # type: ignore[method-assign]
+                elif isinstance(part, _BatchNorm) and processes() > 1:
                     part.forward = functools.partial(self._batch_norm, part)  # type: ignore[method-assign]
-                elif isinstance(part, nn.Dropout):
-                    part.forward = functools.partial(self._dropout, part)  # type: ignore[method-assign]
                 else:
                     continue
                 self._replaced.append(part)
@@ -151,7 +163,7 @@ class Shared:
             return type(norm).forward(norm, values)
         if norm.momentum is None or not norm.track_running_stats:
             raise GsclipError("training by several processes: a batch norm without momentum cannot be shared")
-        part = self.share
+        part: Share = self._now.share
         axes = [axis for axis in range(values.dim()) if axis != 1]
         per_channel = (1, -1, *[1] * (values.dim() - 2))
         count = values.numel() // values.shape[1] // len(part.names) * part.total
@@ -171,15 +183,30 @@ class Shared:
             norm.num_batches_tracked.add_(1)  # type: ignore[union-attr]
         return values * scale.view(per_channel) + shift.view(per_channel)
 
-    def _dropout(self, dropout: nn.Dropout, values: Tensor) -> Tensor:
-        """Draw for the whole micro batch, as one process does, and take what belongs to this share; samples lead."""
+    def _dropout(self, number: int, dropout: nn.Dropout, values: Tensor) -> Tensor:
+        """Draw for the whole micro batch, as one process does, and take what belongs to this share; samples lead.
+
+        Each dropout draws by a seed of its own, so that gradient checkpointing finds the same draws again; a module
+        that is called twice in a pass would do so too.
+        """
         if not dropout.training or dropout.p == 0:
             return values
-        part = self.share
+        part: Share = self._now.share
         rows = len(values) // len(part.names)
-        kept = 1 - dropout.p
-        drawn = torch.empty((rows * part.total, *values.shape[1:]), dtype=values.dtype).bernoulli_(kept)
-        return values * drawn[rows * part.start :][: len(values)].div_(kept)
+        generator = torch.Generator().manual_seed(self._now.seed + number)
+        drawn = _scaled_draws((rows * part.total, *values.shape[1:]), dropout.p, generator)
+        return values * drawn[rows * part.start :][: len(values)].to(values.dtype)
+
+
+def _scaled_draws(shape: tuple[int, ...], dropped: float, generator: torch.Generator) -> Tensor:
+    """0 in a share ``dropped`` of the places, to 16 bits, and 1 / (1 - dropped) in the others.
+
+    Four draws come from one number, in a third of the time of a Bernoulli distribution's.
+    """
+    count = math.prod(shape)
+    numbers = torch.empty((count + 3) // 4, dtype=torch.int64).random_(-(2**63), None, generator=generator)
+    draws = numbers.view(torch.int16)[:count].view(shape)
+    return (draws >= min(round(dropped * 2**16), 2**16 - 1) - 2**15).float().mul_(1 / (1 - dropped))
 
 
 class _AllReduce(torch.autograd.Function):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -12,12 +12,14 @@ from typing import Any
 import pandas as pd
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.lr_scheduler import LRScheduler
 from tqdm import tqdm
 
 from gsclip.errors import GsclipError
+from gsclip.parallel import at_once, beside
 from gsclip.training.checkpoints import Checkpoint
-from gsclip.training.distributed import Shared, from_first, is_first, processes, share, sum_gradients, summed
+from gsclip.training.distributed import Share, Shared, from_first, is_first, processes, share, sum_gradients, summed
 from gsclip.training.live import live_curve
 
 _log = logging.getLogger(__name__)
@@ -44,13 +46,15 @@ def train(
 
     Randomness is seeded anew in every epoch by (seed, epoch), so a resumed run equals an uninterrupted one. Of several
     processes (:mod:`gsclip.training.distributed`) each computes its share of every micro batch, and the first writes.
+    Micro batches of one batch are computed side by side (:func:`gsclip.parallel.beside`), the same bits for any number
+    of threads, unless there is a batch norm, which sees them in turn.
 
     Args:
         modules: what is trained, by name; they are in training mode and hold parameters that need a gradient.
         optimizer: over their parameters.
         names: samples; each epoch visits all of them once in its own order.
         step: from names, or what was read for them, to loss terms, means over these samples, of which ``loss`` is
-            minimised.
+            minimised. Several run at once where micro batches do.
         read: from names to what a step takes; it runs ahead in a thread of its own, while the step before is at work,
             and draws no random numbers. ``None``: steps take the names.
         epochs: number of epochs.
@@ -84,6 +88,7 @@ def train(
             micro_batch_size or batch_size,
         )
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    start = beside if _is_split(modules.values(), batch_size, micro_batch_size) else at_once
     with live_curve(live if is_first() else None) as show, Shared(modules.values()) as shared:
         for row in curve:
             show(row)
@@ -103,21 +108,24 @@ def train(
             parts = [_parts(batch, micro_batch_size or len(batch)) for batch in batches]
             own = [share(part).names for of_batch in parts for part in of_batch]
             inputs = iter(own) if read is None else _read_ahead(read, own)
+            seeds = _seeds(seed * 1_000_003 + epoch)
             for batch, of_batch in zip(batches, parts, strict=True):
                 optimizer.zero_grad(set_to_none=True)
-                for part in of_batch:
-                    shared.share = share(part)
-                    counted = shared.share.counted
-                    terms = step(next(inputs))
-                    totals = summed([value.item() * counted for value in terms.values()])
-                    loss = dict(zip(terms, totals, strict=True))["loss"] / len(part)
+                passes = [
+                    start(_pass, step, next(inputs), share(part), len(batch), parameters, shared, next(seeds))
+                    for part in of_batch
+                ]
+                for part, coming in zip(of_batch, passes, strict=True):
+                    own_totals, gradients = coming.result()
+                    totals = dict(zip(own_totals, summed(list(own_totals.values())), strict=True))
+                    loss = totals["loss"] / len(part)
                     if not math.isfinite(loss):
                         raise GsclipError(
                             f"{checkpoint.name}: loss is not finite in epoch {epoch}, at {', '.join(part)}; "
                             "lower the learning rate"
                         )
-                    (terms["loss"] * (counted / len(batch))).backward()
-                    for name, value in zip(terms, totals, strict=True):
+                    _add_gradients(parameters, gradients)
+                    for name, value in totals.items():
                         sums[name] = sums.get(name, 0.0) + value
                 sum_gradients(parameters)
                 if clip_norm is not None:
@@ -141,6 +149,40 @@ def train(
 def empty_curve() -> pd.DataFrame:
     """Learning curve of a training that is switched off."""
     return pd.DataFrame(columns=["epoch", "loss", "learning_rate"])
+
+
+def _is_split(modules: Iterable[nn.Module], batch_size: int, micro_batch_size: int | None) -> bool:
+    """Whether batches have several micro batches that know nothing of each other."""
+    normed = any(isinstance(part, _BatchNorm) for module in modules for part in module.modules())
+    return not normed and (micro_batch_size or batch_size) < batch_size
+
+
+def _seeds(seed: int) -> Iterator[int]:
+    generator = torch.Generator().manual_seed(seed)
+    while True:
+        yield int(torch.randint(2**31, (), generator=generator))
+
+
+def _pass(
+    step: Callable[[Any], Mapping[str, Tensor]],
+    inputs: Any,  # noqa: ANN401 - what was read
+    part: Share,
+    batch_size: int,
+    parameters: Sequence[nn.Parameter],
+    shared: Shared,
+    seed: int,
+) -> tuple[dict[str, float], Sequence[Tensor | None]]:
+    """Sums of the loss terms over the samples of a share, and its part of the gradients of the batch's mean loss."""
+    shared.begin(part, seed)
+    terms = step(inputs)
+    gradients = torch.autograd.grad(terms["loss"] * (part.counted / batch_size), parameters, allow_unused=True)
+    return {name: value.item() * part.counted for name, value in terms.items()}, gradients
+
+
+def _add_gradients(parameters: Sequence[nn.Parameter], gradients: Sequence[Tensor | None]) -> None:
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        if gradient is not None:
+            parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
 
 
 def _parts(batch: list[str], size: int) -> list[list[str]]:
