@@ -1,6 +1,8 @@
 import signal
 import subprocess
 import sys
+import threading
+import time
 
 import pandas as pd
 import pytest
@@ -145,6 +147,58 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(tmp_path):
         assert max(sizes) == size
         assert curve["loss"].to_numpy() == pytest.approx(expected["loss"].to_numpy(), rel=1e-5)
         torch.testing.assert_close(parts.weight, whole.weight, rtol=1e-5, atol=1e-6)
+
+
+def test_micro_batches_side_by_side_give_the_same_bits_for_any_number_of_threads(tmp_path):
+    def run_with(threads):
+        torch.manual_seed(1)
+        module = nn.Sequential(nn.Linear(4, 16), nn.Dropout(0.5), nn.Linear(16, 1))
+        together = []
+        lock, waiting = threading.Lock(), [0]
+
+        def step(names):
+            with lock:
+                waiting[0] += 1
+                together.append(waiting[0])
+            inputs = torch.stack([torch.full((4,), float(name[-1])) for name in names])
+            time.sleep(0.01)
+            loss = module(inputs).square().mean()
+            with lock:
+                waiting[0] -= 1
+            return {"loss": loss}
+
+        before = torch.get_num_threads()
+        torch.set_num_threads(threads)
+        try:
+            curve = train(
+                {"module": module.train()}, torch.optim.SGD(module.parameters(), lr=1e-3), NAMES, step,
+                epochs=2, batch_size=4, seed=5, checkpoint=Checkpoint(tmp_path / str(threads), "test", "key"),
+                micro_batch_size=1,
+            )  # fmt: skip
+        finally:
+            torch.set_num_threads(before)
+        assert max(together) == threads
+        return module, curve
+
+    alone, expected = run_with(1)
+    for threads in (2, 3):
+        module, curve = run_with(threads)
+        assert curve.equals(expected)
+        for name, value in module.state_dict().items():
+            assert torch.equal(value, alone.state_dict()[name]), name
+
+
+def test_micro_batches_that_a_batch_norm_sees_come_in_turn(tmp_path):
+    module, optimizer = make()
+    threads = set()
+
+    def step(names):
+        threads.add(threading.current_thread())
+        return {"loss": module(torch.ones(len(names), 4)).square().mean()}
+
+    train({"module": module.train()}, optimizer, NAMES, step, epochs=1, batch_size=4, micro_batch_size=2, seed=0,
+          checkpoint=Checkpoint(tmp_path, "test", "key"))  # fmt: skip
+    assert threads == {threading.current_thread()}
 
 
 def test_batches_without_a_defective_sample_are_warned_of(tmp_path, caplog):

@@ -44,7 +44,7 @@ def train_stage1(
             "segmentation": losses.segmentation,
         }
 
-    optimizer = torch.optim.Adam(prompts.parameters(), lr=params.learning_rate, betas=BETAS)
+    optimizer = torch.optim.Adam(prompts.parameters(), lr=params.learning_rate, betas=BETAS, fused=True)
     return train(
         {"prompts": prompts.train()},
         optimizer,
