@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import gc
 import logging
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -22,6 +23,17 @@ def _end_at_once() -> None:
     """Spare Python's last search for cycles among all objects of the libraries: half a second for nothing."""
     if "onnx" not in sys.modules:  # it would complain of its own objects that are left
         gc.freeze()
+
+
+@contextlib.contextmanager
+def _loading() -> Iterator[None]:
+    """Spare Python its searches for cycles while libraries are loaded: they make a million objects and drop none."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 class _Group(TyperGroup):
@@ -118,7 +130,8 @@ def score(
     folder = model or champion_model()
     if folder is None:
         raise typer.BadParameter("name a model's folder, or a registry by GSCLIP_REGISTRY", param_hint="--model")
-    from gsclip.commands.score import score_files
+    with _loading():
+        from gsclip.commands.score import score_files
 
     _finish(score_files(scans, folder, output, profile, monitoring, threshold))
 
