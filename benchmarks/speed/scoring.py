@@ -121,16 +121,16 @@ def _rows(
     )
 
     steps: dict[str, list[float]] = {}
-    wholes = []
+    wholes, drawn = [], []
     for _ in range(1 if full_size else repeats):
         times = _steps(detector, scan, now)
         wholes.append(sum(times.values()))
         for step, value in times.items():
             steps.setdefault(step, []).append(value)
-    start = now()
-    # Without windows: their libraries and the compiler's, which torchvision loads, do not get along in one process.
-    naive_views(sample, image_size=config.image_size, cameras=config.cameras, views=config.views)
-    drawn = now() - start
+        start = now()
+        # Without windows: their libraries and the compiler's, which torchvision loads, do not get along in one process.
+        naive_views(sample, image_size=config.image_size, cameras=config.cameras, views=config.views)
+        drawn.append(now() - start)
     preparing = statistics.median(steps["prepare"])
     whole = Row(
         name=f"object{suffix}",
@@ -138,7 +138,7 @@ def _rows(
         how=f"{how}; background, normals, views, encoding of all patches, scores. Naive: our background and normals, "
         "views without windows, scores as in the next row",
         ours=wholes,
-        naive=[preparing + drawn + value for value in seconds["naive"]],
+        naive=[preparing + draw + value for draw, value in zip(drawn, seconds["naive"], strict=True)],
         figures={"seconds": {step: statistics.median(values) for step, values in steps.items()}},
     )
     return [whole, scoring]
