@@ -18,7 +18,7 @@ CONTEXT = 77  # of CLIP's text encoder
 def naive_tokens(
     backbone: Backbone, visual: VisualEncoder, images: Tensor, *, local_blocks: int, local_layers: tuple[int, ...]
 ) -> Tensor:
-    """Unit tokens (i, t, d) of images (i, 3, h, w), as :func:`gsclip.features.encode.encode_views`, all at once."""
+    """Unit tokens (i, t, d) of images (i, 3, h, w), as :func:`gsclip.features.encode.encode_views`."""
     tokens = visual._embeds(backbone.normalise(images))
     blocks = visual.transformer.resblocks
     local: Tensor | None = None

@@ -80,7 +80,7 @@ class NaiveTraining:
             with torch.no_grad():
                 text = self._text(prompts, batch)
                 rendered = self._rendered(names)
-                depth = self._encode(depth_stream, batch.depth.flatten(0, 1)).unflatten(0, batch.depth.shape[:2])
+                depth = self._encode(depth_stream, batch.depth)
             # Each class token is a sequence of its own: softmax over one entry.
             fused = srm(rendered[:, :, None, 0], depth[:, :, None, 0])
             losses = detection_losses(torch.cat([fused, rendered[:, :, 1:]], 2), text, batch)
@@ -113,17 +113,17 @@ class NaiveTraining:
 
     @torch.no_grad()
     def _rendered(self, names: Sequence[str]) -> Tensor:
-        """Tokens (b, v, t, d) of the frozen stream, all views of the batch at once."""
+        """Tokens (b, v, t, d) of the frozen stream."""
         encoding = self.params.features.rendered_encoding
         images = torch.stack([rendered_images(self._views(name), encoding) for name in names])
-        return self._encode(self.backbone.clip.visual, images.flatten(0, 1)).unflatten(0, images.shape[:2])
+        return self._encode(self.backbone.clip.visual, images)
 
     def _views(self, name: str) -> Views:
         with Pack(self.folders.views / f"{name.split('/', 1)[0]}.h5", Views) as views:
             return views[name]
 
     def _encode(self, visual: VisualEncoder, images: Tensor) -> Tensor:
+        """(b, v, t, d) of images (b, v, 3, h, w), one view of the whole batch after the other."""
         features = self.params.features
-        return naive_tokens(
-            self.backbone, visual, images, local_blocks=features.local_blocks, local_layers=features.local_layers
-        )
+        layers = {"local_blocks": features.local_blocks, "local_layers": features.local_layers}
+        return torch.stack([naive_tokens(self.backbone, visual, view, **layers) for view in images.unbind(1)], 1)

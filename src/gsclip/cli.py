@@ -28,12 +28,14 @@ def _end_at_once() -> None:
 @contextlib.contextmanager
 def _loading() -> Iterator[None]:
     """Spare Python its searches for cycles while libraries are loaded: they make a million objects and drop none."""
+    searches = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
         gc.freeze()
-        gc.enable()
+        if searches:
+            gc.enable()
 
 
 class _Group(TyperGroup):

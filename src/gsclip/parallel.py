@@ -14,7 +14,7 @@ import pickle  # between processes of this program alone
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from typing import Any, ParamSpec, TypeVar
@@ -103,13 +103,6 @@ def beside(
     lanes = torch.get_num_threads()
     if lanes > 1:
         return _lanes(lanes).submit(function, *args, **kwargs)
-    return at_once(function, *args, **kwargs)
-
-
-def at_once(
-    function: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs
-) -> Future[Result]:
-    """What :func:`beside` gives, computed in this thread before it returns."""
     done: Future[Result] = Future()
     try:
         done.set_result(function(*args, **kwargs))
@@ -119,13 +112,15 @@ def at_once(
 
 
 def side_by_side(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
-    """``function(item)`` of every item, each by :func:`beside`; after an error those that wait are not begun."""
-    started = [beside(function, item) for item in items]
+    """``function(item)`` of every item, each by :func:`beside`; after an error nothing goes on."""
+    started: list[Future[Result]] = []
     try:
+        started.extend(beside(function, item) for item in items)
         return [future.result() for future in started]
     finally:
         for future in started:
             future.cancel()
+        wait(started)
 
 
 def _lanes(count: int) -> ThreadPoolExecutor:

@@ -26,7 +26,7 @@ def norm_of(channels, dtype=torch.float64):
 def test_it_is_what_torch_computes_and_so_are_gradients_and_running_statistics(shape):
     torch.manual_seed(2)
     values = (3 * torch.randn(shape, dtype=torch.float64) + 2).requires_grad_()
-    own, other = norm_of(shape[2]), None
+    own = norm_of(shape[2])
     other = copy.deepcopy(own)
     for _ in range(2):
         expected, found = of_torch(values, own), highest_of_normed(values, other)
@@ -54,6 +54,18 @@ def test_in_single_precision_large_means_do_not_matter():
     norm = norm_of(16, torch.float32)
     found, expected = highest_of_normed(values, copy.deepcopy(norm)), of_torch(values, norm)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("options", [{"affine": False}, {"track_running_stats": False}, {"momentum": None}])
+def test_unusual_norms_are_those_of_torch(options):
+    values = torch.randn(4, 3, 2)
+    norm = nn.BatchNorm1d(2, **options)
+    torch.testing.assert_close(highest_of_normed(values, copy.deepcopy(norm)), of_torch(values, norm))
+
+
+def test_a_single_value_has_no_variance():
+    with pytest.raises(ValueError, match="more than 1 value"):
+        highest_of_normed(torch.randn(1, 1, 2), nn.BatchNorm1d(2))
 
 
 def test_evaluation_reads_the_running_statistics():

@@ -2,13 +2,13 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 
 import pandas as pd
 import pytest
 import torch
 from torch import nn
 
+import gsclip.parallel
 from gsclip.errors import GsclipError
 from gsclip.training.checkpoints import Checkpoint, run_key
 from gsclip.training.loop import train, trained_state
@@ -153,18 +153,18 @@ def test_micro_batches_side_by_side_give_the_same_bits_for_any_number_of_threads
     def run_with(threads):
         torch.manual_seed(1)
         module = nn.Sequential(nn.Linear(4, 16), nn.Dropout(0.5), nn.Linear(16, 1))
-        together = []
-        lock, waiting = threading.Lock(), [0]
+        lock, at_work, all_at_work = threading.Lock(), [], threading.Event()
 
         def step(names):
             with lock:
-                waiting[0] += 1
-                together.append(waiting[0])
+                at_work.append(names)
+                if len(at_work) == threads:
+                    all_at_work.set()
+            assert all_at_work.wait(60)
             inputs = torch.stack([torch.full((4,), float(name[-1])) for name in names])
-            time.sleep(0.01)
             loss = module(inputs).square().mean()
             with lock:
-                waiting[0] -= 1
+                at_work.remove(names)
             return {"loss": loss}
 
         before = torch.get_num_threads()
@@ -177,7 +177,6 @@ def test_micro_batches_side_by_side_give_the_same_bits_for_any_number_of_threads
             )  # fmt: skip
         finally:
             torch.set_num_threads(before)
-        assert max(together) == threads
         return module, curve
 
     alone, expected = run_with(1)
@@ -186,6 +185,60 @@ def test_micro_batches_side_by_side_give_the_same_bits_for_any_number_of_threads
         assert curve.equals(expected)
         for name, value in module.state_dict().items():
             assert torch.equal(value, alone.state_dict()[name]), name
+
+
+def test_every_micro_batch_of_every_epoch_draws_its_own_dropout(tmp_path):
+    module = nn.Sequential(nn.Linear(1, 64), nn.Dropout(0.5))
+    nn.init.ones_(module[0].weight)
+    seen = []
+
+    def step(names):
+        result = module(torch.ones(1, 1))
+        seen.append(tuple((result == 0).flatten().tolist()))
+        return {"loss": result.mean()}
+
+    train(
+        {"module": module.train()}, torch.optim.SGD(module.parameters(), lr=0.0), NAMES, step, epochs=3, batch_size=4,
+        micro_batch_size=1, seed=5, checkpoint=Checkpoint(tmp_path, "test", "key"),
+    )  # fmt: skip
+    assert len(set(seen)) == len(seen) == 3 * len(NAMES)
+
+
+def test_gradients_that_share_memory_are_added_once(tmp_path):
+    """The gradient of a sum is the same tensor for both parameters."""
+    found = []
+    for size in (None, 1):
+        first, second = nn.Parameter(torch.ones(3)), nn.Parameter(torch.ones(3))
+        module = nn.ParameterList([first, second])
+        train(
+            {"module": module}, torch.optim.SGD(module.parameters(), lr=0.1), NAMES,
+            lambda names, first=first, second=second: {"loss": (first + second).square().sum() + first.sum()},
+            epochs=1, batch_size=4, micro_batch_size=size, seed=5, clip_norm=10.0,
+            checkpoint=Checkpoint(tmp_path / str(size), "test", "key"),
+        )  # fmt: skip
+        found.append(torch.stack([first, second]).detach())
+    torch.testing.assert_close(*found)
+
+
+def test_nothing_goes_on_after_an_error(tmp_path):
+    module = nn.Linear(1, 1)
+    started, lock = [], threading.Lock()
+
+    def step(names):
+        with lock:
+            started.append(names)
+        if names == started[0]:
+            raise Interrupted
+        return {"loss": module(torch.ones(1, 1)).sum()}
+
+    with pytest.raises(Interrupted):
+        train(
+            {"module": module}, torch.optim.SGD(module.parameters(), lr=0.1), NAMES, step, epochs=5, batch_size=8,
+            micro_batch_size=1, seed=5, checkpoint=Checkpoint(tmp_path, "test", "key"),
+        )  # fmt: skip
+    before = len(started)
+    gsclip.parallel.beside(lambda: None).result()  # behind what would still wait
+    assert len(started) == before
 
 
 def test_micro_batches_that_a_batch_norm_sees_come_in_turn(tmp_path):

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 
@@ -21,8 +22,9 @@ def highest_of_normed(values: Float[Tensor, "m k c"], norm: nn.BatchNorm1d) -> F
         values: of k neighbours each.
         norm: with running statistics, which are updated in training.
     """
-    # A norm of several processes (gsclip.training.distributed) has a pass of its own.
-    if norm.training and norm.momentum is not None and "forward" not in vars(norm):
+    usual = norm.training and norm.affine and norm.track_running_stats and norm.momentum is not None
+    # A norm of several processes (gsclip.training.distributed) has a pass of its own, and torch refuses a single value.
+    if usual and "forward" not in vars(norm) and values.flatten(0, 1).shape[0] > 1:
         return _NormReluHighest.apply(values, norm.weight, norm.bias, norm, norm.momentum)
     normed = functional.relu(norm(values.flatten(0, 1))).view_as(values)
     # Without a gradient amax takes an eighth of the time of max; with one max has the cheaper.
@@ -56,6 +58,7 @@ class _NormReluHighest(torch.autograd.Function):
         return result
 
     @staticmethod
+    @once_differentiable
     def backward(context: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
         values, weight, unit, place, result, mean, inverse = context.saved_tensors
         gradient = gradient * (result > 0)

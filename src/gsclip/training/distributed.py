@@ -195,11 +195,11 @@ class Shared:
         rows = len(values) // len(part.names)
         generator = torch.Generator().manual_seed(self._now.seed + number)
         drawn = _scaled_draws((rows * part.total, *values.shape[1:]), dropout.p, generator)
-        return values * drawn[rows * part.start :][: len(values)].to(values.dtype)
+        return values * drawn[rows * part.start :][: len(values)].to(values)
 
 
 def _scaled_draws(shape: tuple[int, ...], dropped: float, generator: torch.Generator) -> Tensor:
-    """0 in a share ``dropped`` of the places, to 16 bits, and 1 / (1 - dropped) in the others.
+    """0 in a share ``dropped`` (below 1) of the places, to 16 bits, and 1 / (1 - dropped) in the others.
 
     Four draws come from one number, in a third of the time of a Bernoulli distribution's.
     """

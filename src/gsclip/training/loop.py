@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias, TypeVar
 
 import pandas as pd
 import torch
@@ -17,10 +17,15 @@ from torch.optim.lr_scheduler import LRScheduler
 from tqdm import tqdm
 
 from gsclip.errors import GsclipError
-from gsclip.parallel import at_once, beside
+from gsclip.parallel import side_by_side
 from gsclip.training.checkpoints import Checkpoint
 from gsclip.training.distributed import Share, Shared, from_first, is_first, processes, share, sum_gradients, summed
 from gsclip.training.live import live_curve
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+_Pass: TypeAlias = tuple[dict[str, float], Sequence[Tensor | None]]
+"""Sums of the loss terms over some samples, and their share of the gradients of the batch's mean loss."""
 
 _log = logging.getLogger(__name__)
 
@@ -46,15 +51,16 @@ def train(
 
     Randomness is seeded anew in every epoch by (seed, epoch), so a resumed run equals an uninterrupted one. Of several
     processes (:mod:`gsclip.training.distributed`) each computes its share of every micro batch, and the first writes.
-    Micro batches of one batch are computed side by side (:func:`gsclip.parallel.beside`), the same bits for any number
-    of threads, unless there is a batch norm, which sees them in turn.
+    Where batches have several micro batches, these are computed side by side (:func:`gsclip.parallel.side_by_side`), to
+    the same bits for any number of threads; where there is a batch norm, it sees them in turn.
 
     Args:
         modules: what is trained, by name; they are in training mode and hold parameters that need a gradient.
         optimizer: over their parameters.
         names: samples; each epoch visits all of them once in its own order.
         step: from names, or what was read for them, to loss terms, means over these samples, of which ``loss`` is
-            minimised. Several run at once where micro batches do.
+            minimised. Where micro batches run side by side, so do steps; they draw no random numbers then but those of
+            dropouts in ``modules``, which have seeds of their own.
         read: from names to what a step takes; it runs ahead in a thread of its own, while the step before is at work,
             and draws no random numbers. ``None``: steps take the names.
         epochs: number of epochs.
@@ -88,7 +94,7 @@ def train(
             micro_batch_size or batch_size,
         )
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    start = beside if _is_split(modules.values(), batch_size, micro_batch_size) else at_once
+    compute = side_by_side if _is_split(modules.values(), batch_size, micro_batch_size) else _in_turn
     with live_curve(live if is_first() else None) as show, Shared(modules.values()) as shared:
         for row in curve:
             show(row)
@@ -111,12 +117,14 @@ def train(
             seeds = _seeds(seed * 1_000_003 + epoch)
             for batch, of_batch in zip(batches, parts, strict=True):
                 optimizer.zero_grad(set_to_none=True)
-                passes = [
-                    start(_pass, step, next(inputs), share(part), len(batch), parameters, shared, next(seeds))
-                    for part in of_batch
-                ]
-                for part, coming in zip(of_batch, passes, strict=True):
-                    own_totals, gradients = coming.result()
+
+                def one_pass(item: tuple[Any, Share, int], of: int = len(batch)) -> _Pass:
+                    inputs, part, seed = item
+                    shared.begin(part, seed)
+                    return _pass(step(inputs), part.counted, of, parameters)
+
+                passes = compute(one_pass, ((next(inputs), share(part), next(seeds)) for part in of_batch))
+                for part, (own_totals, gradients) in zip(of_batch, passes, strict=True):
                     totals = dict(zip(own_totals, summed(list(own_totals.values())), strict=True))
                     loss = totals["loss"] / len(part)
                     if not math.isfinite(loss):
@@ -163,26 +171,25 @@ def _seeds(seed: int) -> Iterator[int]:
         yield int(torch.randint(2**31, (), generator=generator))
 
 
-def _pass(
-    step: Callable[[Any], Mapping[str, Tensor]],
-    inputs: Any,  # noqa: ANN401 - what was read
-    part: Share,
-    batch_size: int,
-    parameters: Sequence[nn.Parameter],
-    shared: Shared,
-    seed: int,
-) -> tuple[dict[str, float], Sequence[Tensor | None]]:
-    """Sums of the loss terms over the samples of a share, and its part of the gradients of the batch's mean loss."""
-    shared.begin(part, seed)
-    terms = step(inputs)
-    gradients = torch.autograd.grad(terms["loss"] * (part.counted / batch_size), parameters, allow_unused=True)
-    return {name: value.item() * part.counted for name, value in terms.items()}, gradients
+def _in_turn(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
+    return list(map(function, items))
+
+
+def _pass(terms: Mapping[str, Tensor], counted: int, of: int, parameters: Sequence[nn.Parameter]) -> _Pass:
+    """Of the loss terms of ``counted`` samples out of a batch's."""
+    gradients = torch.autograd.grad(terms["loss"] * (counted / of), parameters, allow_unused=True)
+    return {name: value.item() * counted for name, value in terms.items()}, gradients
 
 
 def _add_gradients(parameters: Sequence[nn.Parameter], gradients: Sequence[Tensor | None]) -> None:
+    """As ``backward`` does: gradients may share memory or have other strides, a parameter's own gradient may not."""
     for parameter, gradient in zip(parameters, gradients, strict=True):
-        if gradient is not None:
-            parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
+        if gradient is None:
+            continue
+        if parameter.grad is None:
+            parameter.grad = torch.empty_like(parameter).copy_(gradient)
+        else:
+            parameter.grad.add_(gradient)
 
 
 def _parts(batch: list[str], size: int) -> list[list[str]]:
