@@ -20,8 +20,8 @@ CAMERA_ANGLES: dict[str, tuple[tuple[float, float], ...]] = {
 MAXIMUM_VIEWS = 9
 
 
-# Of the fast profile: the front, and views far from it, which see most of the part's sides (docs/speed.md).
-FAST_VIEWS: dict[str, tuple[int, ...]] = {"front": (0, 5, 6, 7, 8), "full": (0, 3, 4, 7)}
+# Of the fast profile: the front, and views near it and far from it (docs/speed.md).
+FAST_VIEWS: dict[str, tuple[int, ...]] = {"front": (0, 1, 2, 7, 8), "full": (0, 3, 4, 7)}
 
 
 def fast_views(cameras: str, views: int = MAXIMUM_VIEWS) -> tuple[int, ...]:
