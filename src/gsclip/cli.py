@@ -33,7 +33,6 @@ def _loading() -> Iterator[None]:
     try:
         yield
     finally:
-        gc.freeze()
         if searches:
             gc.enable()
 
