@@ -7,6 +7,8 @@ only, no MLP. The original path is untouched and gives the class token.
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,10 +69,9 @@ def encode_embedded(
     local: Tensor | None = None
     taken: dict[int, Tensor] = {}
     for number, block in enumerate(blocks, start=1):
-        if number <= len(blocks) - local_blocks:
-            step = _original_path
-        else:
-            step = _last_block if number == len(blocks) else _both_paths
+        step: Callable[..., tuple[Tensor, Tensor | None]] = _original_path
+        if number > len(blocks) - local_blocks:
+            step = functools.partial(_both_paths, class_alone=number == len(blocks))
         if recompute:
             tokens, local = checkpoint(step, block, tokens, local, use_reentrant=False)
         else:
@@ -87,18 +88,21 @@ def _original_path(block: Any, tokens: Tensor, local: Tensor | None) -> tuple[Te
     return _rest(block, tokens, original), local
 
 
-def _both_paths(block: Any, tokens: Tensor, local: Tensor | None) -> tuple[Tensor, Tensor]:  # noqa: ANN401
-    """A block with local path, which begins with its tokens where there is none yet."""
-    original, value_value = _attentions(block.attn, block.ln_1(tokens), value_value=True)
-    local = (tokens if local is None else local) + block.ls_1(value_value)
-    return _rest(block, tokens, original), local
+def _both_paths(
+    block: Any,  # noqa: ANN401
+    tokens: Tensor,
+    local: Tensor | None,
+    *,
+    class_alone: bool,
+) -> tuple[Tensor, Tensor]:
+    """A block with local path, which begins with its tokens where there is none yet.
 
-
-def _last_block(block: Any, tokens: Tensor, local: Tensor | None) -> tuple[Tensor, Tensor]:  # noqa: ANN401
-    """:func:`_both_paths` where nothing follows: of the original path only the class token, nothing else is used."""
-    original, value_value = _attentions(block.attn, block.ln_1(tokens), value_value=True, queries=1)
+    Behind the last block nothing of the original path is used but the class token, which is computed alone.
+    """
+    count = 1 if class_alone else None
+    original, value_value = _attentions(block.attn, block.ln_1(tokens), value_value=True, queries=count)
     local = (tokens if local is None else local) + block.ls_1(value_value)
-    return _rest(block, tokens[:, :1], original), local
+    return _rest(block, tokens[:, :count], original), local
 
 
 def _rest(block: Any, tokens: Tensor, attended: Tensor) -> Tensor:  # noqa: ANN401
